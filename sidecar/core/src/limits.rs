@@ -1,0 +1,25 @@
+//! Every bound that both sides of the protocol rely on, by name.
+
+/// The largest count of units in one call or one want: what the predecessor's `int32` could say.
+pub const UNITS_MAX: u64 = 2_147_483_647;
+
+/// The largest number of units that one lease may hold at once.
+pub const GRANT_MAX: u64 = 1_000_000;
+
+/// The largest total that a lease may reach over its life; beyond it the lease is closed and another one granted.
+pub const LEASE_TOTAL_MAX: u64 = 1 << 48;
+
+/// The longest account id, in bytes.
+pub const ACCOUNT_ID_BYTES_MAX: usize = 128;
+
+/// The longest service name, in bytes.
+pub const SERVICE_NAME_BYTES_MAX: usize = 32;
+
+/// The longest gateway id, in bytes.
+pub const GATEWAY_ID_BYTES_MAX: usize = 128;
+
+/// The largest number of reports, wants or journal lines in one sync message, each.
+pub const SYNC_ITEMS_MAX: usize = 1_000;
+
+/// The largest body that the sidecar reads, in bytes.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
