@@ -116,6 +116,8 @@ pub fn decide(funds: Funds, ask: Ask, drawers: u64) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn funds(free_units: u64, available: &str, price: Option<&str>) -> Funds {
         let nanos = |text: &str| text.parse::<Nanos>().unwrap();

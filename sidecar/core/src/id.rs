@@ -122,6 +122,8 @@ name! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn account_ids_are_visible_text_of_1_to_128_bytes() {

@@ -88,6 +88,8 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn lease(free: u64, paid: u64) -> Lease {
         Lease { granted: Split { free, paid }, open: true, ..Lease::default() }

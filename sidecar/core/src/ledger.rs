@@ -93,6 +93,8 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn sum(entry: &Entry) -> i64 {
         entry.legs().iter().map(|leg| leg.amount.get()).sum()

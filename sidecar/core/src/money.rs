@@ -153,6 +153,8 @@ impl<'de> Deserialize<'de> for Nanos {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn parsed(text: &str) -> String {
         match text.parse::<Nanos>() {

@@ -175,6 +175,9 @@ pub struct Refusal {
     pub retry_after_ms: u64,
     /// The balance that no lease holds.
     pub available: Nanos,
+    /// Price per unit, for the caller's information; absent when the service has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Nanos>,
     /// The month's free quota of the service.
     pub free_quota: FreeQuota,
 }
@@ -290,6 +293,8 @@ fn check_price(key: &LeaseKey, field: String) -> Result<(), FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn key() -> LeaseKey {
         LeaseKey { account: "u1".parse().unwrap(), service: "asset".parse().unwrap(), price: None }
@@ -309,7 +314,8 @@ mod tests {
 
     #[test]
     fn a_message_reads_as_documented() {
-        insta::assert_snapshot!(serde_json::to_string(&request()).unwrap(), @r#"{"gateway":"gw-1","instance":"0123456789abcdef0123456789abcdef","epoch":7,"seq":1,"reports":[{"lease":5,"used":3,"in_flight":1,"returned":0,"close":false}],"wants":[{"key":{"account":"u1","service":"asset"},"units":20,"min":1}]}"#);
+        let expected = r#"{"gateway":"gw-1","instance":"0123456789abcdef0123456789abcdef","epoch":7,"seq":1,"reports":[{"lease":5,"used":3,"in_flight":1,"returned":0,"close":false}],"wants":[{"key":{"account":"u1","service":"asset"},"units":20,"min":1}]}"#;
+        assert_eq!(serde_json::to_string(&request()).unwrap(), expected);
     }
 
     #[test]

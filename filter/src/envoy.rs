@@ -1,0 +1,293 @@
+//! Envoy's side: the proxy-wasm ABI 0.2.1, bound to [`Worker`].
+//!
+//! The ABI is spoken directly. A host call that fails is a value here, never a panic: a trap would take down every call
+//! of the worker thread. And a callout made for a stream is answered to this module even when the stream is gone, which
+//! lets other streams wait for the same answer.
+
+mod abi;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::answer::{Answer, Reason};
+use crate::config::{self, Config, Token};
+use crate::ending::{Ending, Response};
+use crate::host::{Host, SetOutcome, Severity};
+use crate::pairs;
+use crate::request::Request;
+use crate::rule::FieldError;
+use crate::stats::Stat;
+use crate::worker::{Next, Worker};
+use abi::{Map, Status};
+
+/// The plugin configurations of this VM, by root context, and the root context of each stream.
+#[derive(Debug, Default)]
+struct Plugins {
+    roots: BTreeMap<u32, Plugin>,
+    streams: BTreeMap<u32, u32>,
+}
+
+/// One plugin configuration.
+#[derive(Debug)]
+struct Plugin {
+    worker: Worker,
+    envoy: Envoy,
+}
+
+thread_local! {
+    static PLUGINS: RefCell<Plugins> = RefCell::default();
+}
+
+/// Runs `act` on the plugin of a context. `None` when there is none: its configuration was refused.
+fn with_plugin<T>(context: u32, act: impl FnOnce(&mut Plugin) -> T) -> Option<T> {
+    PLUGINS.with(|plugins| {
+        let mut plugins = plugins.try_borrow_mut().ok()?;
+        let root = plugins.streams.get(&context).copied().unwrap_or(context);
+        plugins.roots.get_mut(&root).map(act)
+    })
+}
+
+fn with_plugins(act: impl FnOnce(&mut Plugins)) {
+    PLUGINS.with(|plugins| {
+        if let Ok(mut plugins) = plugins.try_borrow_mut() {
+            act(&mut plugins);
+        }
+    });
+}
+
+// === Callbacks, called by `abi`
+
+fn on_context_create(context: u32, root: u32) {
+    if root != 0 {
+        with_plugins(|plugins| {
+            plugins.streams.insert(context, root);
+        });
+    }
+}
+
+fn on_configure(root: u32, size: usize) -> bool {
+    let bytes = abi::plugin_configuration(size).unwrap_or_default();
+    match start(&bytes) {
+        Ok(plugin) => {
+            with_plugins(|plugins| {
+                plugins.roots.insert(root, plugin);
+            });
+            true
+        }
+        Err(err) => {
+            abi::log(Severity::Error, &format!("farebox: configuration refused: {err}"));
+            false
+        }
+    }
+}
+
+fn start(configuration: &[u8]) -> Result<Plugin, FieldError> {
+    let config = Config::parse(configuration)?;
+    let gateway = match &config.gateway {
+        Some(gateway) => gateway.clone(),
+        None => {
+            let node = abi::property(&["xds", "node", "id"]).unwrap_or_default();
+            config::parse_gateway("gateway", &String::from_utf8_lossy(&node))?
+        }
+    };
+    let envoy = Envoy {
+        cluster: config.sidecar.cluster.clone(),
+        authority: config.sidecar.authority.clone(),
+        timeout_ms: u32::try_from(config.sidecar.timeout_ms).unwrap_or(u32::MAX),
+        authorization: format!("Bearer {}", read_token(&config.sidecar.token)?),
+        metrics: Stat::ALL.map(|stat| abi::define_metric(stat.is_gauge(), stat.name())),
+    };
+    Ok(Plugin { worker: Worker::new(&envoy, config, gateway), envoy })
+}
+
+fn read_token(token: &Token) -> Result<String, FieldError> {
+    match token {
+        Token::Text(text) => Ok(text.clone()),
+        Token::Env(name) => std::env::var(name).ok().filter(|token| !token.is_empty()).ok_or_else(|| FieldError {
+            field: "sidecar.token_env".to_owned(),
+            value: format!("{name:?}"),
+            remedy: "the variable is not set in the VM; list it in vm_config.environment_variables.host_env_keys \
+                     and set it for the Envoy process"
+                .to_owned(),
+        }),
+    }
+}
+
+fn on_tick(root: u32) {
+    with_plugin(root, |plugin| plugin.worker.on_tick(&plugin.envoy));
+}
+
+fn on_request_headers(stream: u32) -> Next {
+    let next = with_plugin(stream, |plugin| {
+        plugin.worker.on_request(&plugin.envoy, stream, &CurrentRequest)
+    });
+    next.unwrap_or_else(|| {
+        let caller = crate::answer::Caller {
+            language: farebox_core::code::Language::Chinese,
+            is_grpc: false,
+        };
+        abi::send_local_response(&Reason::Misconfigured.answer(caller));
+        Next::Pause
+    })
+}
+
+fn on_response_headers(stream: u32) {
+    let charge = with_plugin(stream, |plugin| plugin.worker.charge_of(stream)).flatten();
+    if let Some((charge, source)) = charge {
+        abi::replace_header(Map::Response, "x-farebox-charge", &charge.to_string());
+        abi::replace_header(Map::Response, "x-farebox-source", source);
+    }
+}
+
+fn on_http_call_response(token: u32, header_count: usize, body_size: usize) {
+    let status = if header_count == 0 { 0 } else { call_status() };
+    let body = abi::call_response_body(body_size).unwrap_or_default();
+    // The answer belongs to whichever configuration asked; tokens are unique in the VM.
+    with_plugins(|plugins| {
+        for plugin in plugins.roots.values_mut() {
+            plugin.worker.on_answer(&plugin.envoy, token, status, &body);
+        }
+    });
+}
+
+fn call_status() -> u32 {
+    let status = abi::header(Map::CallResponse, ":status").unwrap_or_default();
+    String::from_utf8_lossy(&status).parse().unwrap_or(0)
+}
+
+fn on_log(stream: u32) {
+    with_plugin(stream, |plugin| {
+        let caller = plugin.worker.charged_on_success(stream);
+        let ending =
+            caller.map_or(Ending::Success, |caller| current_response(caller.is_grpc).ending());
+        plugin.worker.on_end(&plugin.envoy, stream, ending);
+    });
+}
+
+fn on_delete(context: u32) {
+    // A stream that was never logged has not been answered.
+    with_plugin(context, |plugin| plugin.worker.on_end(&plugin.envoy, context, Ending::Failure));
+    with_plugins(|plugins| {
+        plugins.streams.remove(&context);
+        plugins.roots.remove(&context);
+    });
+}
+
+fn current_response(is_grpc: bool) -> Response {
+    let number = |name: &str| {
+        let bytes = abi::property(&["response", name])?;
+        bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+    };
+    Response {
+        code: number("code").unwrap_or(0),
+        flags: number("flags").unwrap_or(0),
+        code_details: abi::property(&["response", "code_details"]).unwrap_or_default(),
+        // Envoy derives a gRPC status from the HTTP one when the response has none, so it counts for gRPC calls only.
+        grpc_status: if is_grpc { number("grpc_status") } else { None },
+    }
+}
+
+/// The request whose callback is running.
+struct CurrentRequest;
+
+impl Request for CurrentRequest {
+    fn headers(&self) -> Vec<u8> {
+        abi::header_pairs(Map::Request).unwrap_or_default()
+    }
+
+    fn route_name(&self) -> Vec<u8> {
+        abi::property(&["xds", "route_name"]).unwrap_or_default()
+    }
+
+    fn route_metadata(&self) -> Vec<u8> {
+        abi::property(&["xds", "route_metadata", "filter_metadata", "farebox"]).unwrap_or_default()
+    }
+
+    fn claim(&self, payload: &str, claim: &str) -> Option<Vec<u8>> {
+        let path = ["metadata", "filter_metadata", "envoy.filters.http.jwt_authn", payload, claim];
+        abi::property(&path)
+    }
+
+    fn remove_header(&self, name: &str) {
+        abi::remove_header(Map::Request, name);
+    }
+}
+
+/// The process around this VM.
+#[derive(Debug)]
+struct Envoy {
+    cluster: String,
+    authority: String,
+    timeout_ms: u32,
+    authorization: String,
+    metrics: [Option<u32>; Stat::ALL.len()],
+}
+
+impl Envoy {
+    fn metric(&self, stat: Stat) -> Option<u32> {
+        let place = Stat::ALL.iter().position(|known| *known == stat)?;
+        self.metrics.get(place).copied().flatten()
+    }
+}
+
+impl Host for Envoy {
+    fn now_ms(&self) -> u64 {
+        abi::monotonic_ns().checked_div(1_000_000).unwrap_or(0)
+    }
+
+    fn random(&self) -> u64 {
+        abi::random()
+    }
+
+    fn shared_get(&self, key: &str) -> Option<(Vec<u8>, u32)> {
+        abi::get_shared_data(key)
+    }
+
+    fn shared_set(&self, key: &str, value: &[u8], cas: u32) -> SetOutcome {
+        match abi::set_shared_data(key, value, cas) {
+            Status::Ok => SetOutcome::Stored,
+            Status::CasMismatch => SetOutcome::Conflict,
+            Status::Other => SetOutcome::Failed,
+        }
+    }
+
+    fn call_sidecar(&self, body: &[u8]) -> Option<u32> {
+        let headers = pairs::encode(&[
+            (":method", "POST"),
+            (":path", farebox_core::wire::SYNC_PATH),
+            (":authority", &self.authority),
+            ("content-type", "application/json"),
+            ("accept-language", "en"),
+            ("authorization", &self.authorization),
+        ]);
+        abi::http_call(&self.cluster, &headers, body, self.timeout_ms)
+    }
+
+    fn resume(&self, stream: u32) {
+        abi::in_context(stream, abi::continue_request);
+    }
+
+    fn answer(&self, stream: u32, answer: &Answer) {
+        abi::in_context(stream, || abi::send_local_response(answer));
+    }
+
+    fn count(&self, stat: Stat, by: u64) {
+        if let (Some(metric), Ok(by)) = (self.metric(stat), i64::try_from(by)) {
+            abi::increment_metric(metric, by);
+        }
+    }
+
+    fn gauge(&self, stat: Stat, value: u64) {
+        if let Some(metric) = self.metric(stat) {
+            abi::record_metric(metric, value);
+        }
+    }
+
+    fn log(&self, severity: Severity, text: &str) {
+        abi::log(severity, text);
+    }
+
+    fn tick_every_ms(&self, period: u64) {
+        abi::set_tick_period(u32::try_from(period).unwrap_or(u32::MAX));
+    }
+}

@@ -1,0 +1,75 @@
+//! The statistics that the filter adds to Envoy's, under `wasmcustom.`. The set is fixed: no label comes from a request.
+
+/// One statistic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stat {
+    /// Calls forwarded and charged, or to be charged when they succeed.
+    Admitted,
+    /// Calls refused because the balance does not pay for them.
+    RefusedBalance,
+    /// Calls refused because the free quota is used up and nothing can be bought.
+    RefusedQuota,
+    /// Calls refused because they name no payer, or two.
+    RefusedIdentity,
+    /// Calls refused because no rule, or an unreadable one, stands for their route.
+    RefusedConfig,
+    /// Calls refused because the sidecar did not answer or a bound was reached.
+    RefusedUnreachable,
+    /// Calls refused because the sidecar does not know the service.
+    RefusedService,
+    /// Calls of a shadow route that would have been refused.
+    ShadowRefused,
+    /// Units allowed without a lease while the sidecar was away; charged later.
+    BlindUnits,
+    /// Writes to shared data that had to be repeated because another worker was faster.
+    CasConflicts,
+    /// Messages that the sidecar answered.
+    SyncOk,
+    /// Messages that failed.
+    SyncFailed,
+    /// Units drawn and not yet acknowledged by the sidecar: what a killed process would lose.
+    UnreportedUnits,
+}
+
+impl Stat {
+    /// Every statistic, in the order of their declaration.
+    pub const ALL: [Self; 13] = [
+        Self::Admitted,
+        Self::RefusedBalance,
+        Self::RefusedQuota,
+        Self::RefusedIdentity,
+        Self::RefusedConfig,
+        Self::RefusedUnreachable,
+        Self::RefusedService,
+        Self::ShadowRefused,
+        Self::BlindUnits,
+        Self::CasConflicts,
+        Self::SyncOk,
+        Self::SyncFailed,
+        Self::UnreportedUnits,
+    ];
+
+    /// The name, without Envoy's prefix.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Admitted => "farebox_admitted",
+            Self::RefusedBalance => "farebox_refused_balance",
+            Self::RefusedQuota => "farebox_refused_quota",
+            Self::RefusedIdentity => "farebox_refused_identity",
+            Self::RefusedConfig => "farebox_refused_config",
+            Self::RefusedUnreachable => "farebox_refused_unreachable",
+            Self::RefusedService => "farebox_refused_service",
+            Self::ShadowRefused => "farebox_shadow_refused",
+            Self::BlindUnits => "farebox_blind_units",
+            Self::CasConflicts => "farebox_cas_conflicts",
+            Self::SyncOk => "farebox_sync_ok",
+            Self::SyncFailed => "farebox_sync_failed",
+            Self::UnreportedUnits => "farebox_unreported_units",
+        }
+    }
+
+    /// Whether the statistic goes up and down.
+    pub fn is_gauge(self) -> bool {
+        self == Self::UnreportedUnits
+    }
+}

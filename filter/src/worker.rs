@@ -1,0 +1,351 @@
+//! One VM: metered calls come in, units are drawn or waited for, and one worker per process talks to the sidecar.
+
+mod asking;
+mod leading;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use farebox_core::id::GatewayId;
+use farebox_core::money::Nanos;
+use farebox_core::wire::{LeaseKey, Report};
+
+use crate::answer::{Caller, Funds, Reason};
+use crate::config::Config;
+use crate::control;
+use crate::ending::Ending;
+use crate::host::Host;
+use crate::identity;
+use crate::pairs;
+use crate::record::{ChargeOn, Drawn, Record};
+use crate::request::{Request, caller_of, header, strip_own_headers};
+use crate::routes::{Parsed, Routes};
+use crate::stats::Stat;
+use crate::sync::{self, Sent, Timing};
+use crate::table::{self, Set, Write};
+use crate::waiting::{Call, Waiter, Waiting};
+use asking::Question;
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It goes on.
+    Continue,
+    /// It waits, or has been answered.
+    Pause,
+}
+
+/// An admitted call, as far as it must be remembered until it ends.
+#[derive(Debug, Clone, Copy)]
+struct Ticket {
+    set: usize,
+    source: Units,
+    units: u64,
+    drawn: Drawn,
+    charge_on: ChargeOn,
+    caller: Caller,
+}
+
+/// Where a call's units are booked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Units {
+    Lease(u64),
+    JournalLine(u64),
+}
+
+/// What a draw came to.
+enum Draw {
+    Done { lease: u64, drawn: Drawn, must_queue: bool },
+    Lacking,
+    Refused(Record),
+    Stuck,
+}
+
+/// The state of one VM under one plugin configuration.
+#[derive(Debug)]
+pub struct Worker {
+    config: Config,
+    gateway: GatewayId,
+    /// Random name among the workers of the process.
+    name: u64,
+    seed: Option<u64>,
+    routes: Routes,
+    waiting: Waiting,
+    /// The request whose callback is running, and what becomes of it: it is not paused yet, so it cannot be resumed.
+    arriving: Option<(u32, Next)>,
+    tickets: BTreeMap<u32, Ticket>,
+    questions: BTreeMap<u32, Question>,
+    /// A report of the leader that was not answered; it is sent again as it was.
+    unanswered: Option<Sent>,
+    orphans: Vec<Report>,
+    recalled: BTreeSet<usize>,
+    away_until_ms: u64,
+    talk_until_ms: u64,
+    sweep_from: usize,
+    ticks_fast: bool,
+}
+
+impl Worker {
+    /// A worker for a valid configuration.
+    pub fn new(host: &impl Host, config: Config, gateway: GatewayId) -> Self {
+        host.tick_every_ms(config.sync_interval_ms);
+        Self {
+            config,
+            gateway,
+            name: host.random().max(1),
+            seed: None,
+            routes: Routes::default(),
+            waiting: Waiting::default(),
+            arriving: None,
+            tickets: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            unanswered: None,
+            orphans: Vec::new(),
+            recalled: BTreeSet::new(),
+            away_until_ms: 0,
+            talk_until_ms: 0,
+            sweep_from: 0,
+            ticks_fast: false,
+        }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn seed(&mut self, host: &impl Host) -> Option<u64> {
+        if self.seed.is_none() {
+            self.seed = control::load(host).map(|control| control.seed());
+        }
+        self.seed
+    }
+
+    fn timing(&self, now: u64) -> Timing {
+        let answer_within_ms = self.config.sidecar.timeout_ms.saturating_mul(3);
+        Timing { now, idle_return_ms: self.config.idle_return_ms, answer_within_ms }
+    }
+
+    // === Requests
+
+    /// A request arrives.
+    pub fn on_request(&mut self, host: &impl Host, stream: u32, request: &impl Request) -> Next {
+        let bytes = request.headers();
+        let headers = pairs::decode(&bytes);
+        strip_own_headers(&headers, request);
+        let caller = caller_of(&headers);
+        let rule = match self.routes.rule_of(
+            host,
+            &self.config.rules,
+            request,
+            header(&headers, b":path"),
+        ) {
+            Parsed::Metered(rule) => rule,
+            Parsed::Unmetered => return Next::Continue,
+            Parsed::NoRule => return refuse(host, stream, caller, &Reason::NoRule),
+            Parsed::Broken => return refuse(host, stream, caller, &Reason::Misconfigured),
+        };
+        let claim = |payload: &str, claim: &str| request.claim(payload, claim);
+        let account = match identity::find(&self.config.identity, &headers, claim) {
+            Ok(account) => account,
+            Err(err) => return refuse(host, stream, caller, &Reason::Identity(err)),
+        };
+        let key = LeaseKey { account, service: rule.service.clone(), price: rule.price };
+        self.meter(host, Call { stream, key, rule, caller })
+    }
+
+    fn meter(&mut self, host: &impl Host, call: Call) -> Next {
+        if call.rule.units == 0 {
+            host.count(Stat::Admitted, 1);
+            return Next::Continue;
+        }
+        let now = host.now_ms();
+        let Some(seed) = self.seed(host) else { return self.unreachable(host, &call, now) };
+        // Calls that wait already are served first.
+        if self.waiting.group(&call.key).is_none() {
+            match draw(host, seed, &call, now) {
+                Draw::Done { lease, drawn, must_queue } => {
+                    self.admit(host, seed, &call, Units::Lease(lease), drawn, must_queue);
+                    return Next::Continue;
+                }
+                Draw::Refused(record) => return self.refused(host, &call, &record, now),
+                Draw::Stuck => return self.unreachable(host, &call, now),
+                Draw::Lacking => {}
+            }
+        }
+        if now < self.away_until_ms {
+            return self.unreachable(host, &call, now);
+        }
+        if self.waiting.is_full() {
+            return refuse_unless_shadow(host, &call, &Reason::Overloaded);
+        }
+        let until_ms = now.saturating_add(self.config.max_wait_ms);
+        self.arriving = Some((call.stream, Next::Pause));
+        self.waiting.push(Waiter { call, until_ms });
+        self.ask(host, now);
+        // Asking may have decided the call at once, for instance because no callout could be sent.
+        self.arriving.take().map_or(Next::Pause, |(_, next)| next)
+    }
+
+    /// Lets a call go on that has waited, or that is just arriving.
+    fn release(&mut self, host: &impl Host, stream: u32) {
+        match &mut self.arriving {
+            Some((arriving, next)) if *arriving == stream => *next = Next::Continue,
+            Some(_) | None => host.resume(stream),
+        }
+    }
+
+    fn admit(
+        &mut self,
+        host: &impl Host,
+        seed: u64,
+        call: &Call,
+        source: Units,
+        drawn: Drawn,
+        must_queue: bool,
+    ) {
+        let set = table::set_of(seed, &call.key);
+        if must_queue {
+            control::mark_changed(host, set);
+        }
+        host.count(Stat::Admitted, 1);
+        let charge_on = call.rule.charge_on;
+        if charge_on == ChargeOn::Success || self.config.response_headers {
+            let units = call.rule.units;
+            self.tickets.insert(
+                call.stream,
+                Ticket { set, source, units, drawn, charge_on, caller: call.caller },
+            );
+        }
+    }
+
+    fn refused(&self, host: &impl Host, call: &Call, record: &Record, now: u64) -> Next {
+        let funds = Funds::of(record, call.rule.units, now);
+        refuse_unless_shadow(host, call, &Reason::Funds(funds))
+    }
+
+    /// The call has no units and the sidecar cannot be asked: what the route's rule says then.
+    fn unreachable(&mut self, host: &impl Host, call: &Call, now: u64) -> Next {
+        let limit = call.rule.on_unreachable.limit();
+        if 0 < limit
+            && let Some(seed) = self.seed(host)
+            && let Some((line, must_queue)) = self.allow_blind(host, seed, call, limit, now)
+        {
+            host.count(Stat::BlindUnits, call.rule.units);
+            let drawn = Drawn {
+                free: 0,
+                paid: call.rule.units,
+                price: call.key.price.unwrap_or(Nanos::ZERO),
+            };
+            self.admit(host, seed, call, Units::JournalLine(line), drawn, must_queue);
+            return Next::Continue;
+        }
+        refuse_unless_shadow(host, call, &Reason::Unreachable)
+    }
+
+    fn allow_blind(
+        &self,
+        host: &impl Host,
+        seed: u64,
+        call: &Call,
+        limit: u64,
+        now: u64,
+    ) -> Option<(u64, bool)> {
+        let new_line = host.random().max(1);
+        table::update(host, table::set_of(seed, &call.key), |content| {
+            let Some((place, mut record)) = sync::place_for(content, &call.key, self.timing(now))
+            else {
+                return (None, Write::No);
+            };
+            if !record.allow_blind(call.rule.units, call.rule.charge_on, limit, new_line, now) {
+                return (None, Write::No);
+            }
+            let must_queue = !std::mem::replace(&mut record.queued, true);
+            content.put(place, &record);
+            (Some((record.journal_line, must_queue)), Write::Yes)
+        })
+        .flatten()
+    }
+
+    // === Responses and endings
+
+    /// The response begins: what the call costs, for an admitted call.
+    pub fn charge_of(&self, stream: u32) -> Option<(Nanos, &'static str)> {
+        if !self.config.response_headers {
+            return None;
+        }
+        let Ticket { drawn: Drawn { free, paid, price }, .. } = self.tickets.get(&stream)?;
+        let source = match (free, paid) {
+            (_, 0) => "free",
+            (0, _) => "balance",
+            (_, _) => "mixed",
+        };
+        Some((price.checked_mul(*paid).unwrap_or(Nanos::MAX), source))
+    }
+
+    /// The caller of a running call that is charged only if it ends well.
+    pub fn charged_on_success(&self, stream: u32) -> Option<Caller> {
+        let ticket = self.tickets.get(&stream)?;
+        (ticket.charge_on == ChargeOn::Success).then_some(ticket.caller)
+    }
+
+    /// The stream has ended.
+    pub fn on_end(&mut self, host: &impl Host, stream: u32, ending: Ending) {
+        self.waiting.remove(stream);
+        let Some(ticket) = self.tickets.remove(&stream) else { return };
+        if ticket.charge_on == ChargeOn::Request {
+            return;
+        }
+        let succeeded = ending == Ending::Success;
+        let must_queue = table::update(host, ticket.set, |content| {
+            let found = match ticket.source {
+                Units::Lease(lease) => content.lease(lease),
+                Units::JournalLine(line) => content.journal(line),
+            };
+            let Some((place, mut record)) = found else { return (false, Write::No) };
+            match ticket.source {
+                Units::Lease(_) => record.finish(ticket.units, ticket.drawn.free, succeeded),
+                Units::JournalLine(_) => record.finish_blind(ticket.units, succeeded),
+            }
+            let must_queue = !std::mem::replace(&mut record.queued, true);
+            content.put(place, &record);
+            (must_queue, Write::Yes)
+        });
+        if must_queue == Some(true) {
+            control::mark_changed(host, ticket.set);
+        }
+    }
+}
+
+/// Draws a call's units from the shared lease.
+fn draw(host: &impl Host, seed: u64, call: &Call, now: u64) -> Draw {
+    let attempt = |content: &mut Set| {
+        let units = call.rule.units;
+        let Some((place, mut record)) = content.current(&call.key) else {
+            return (Draw::Lacking, Write::No);
+        };
+        match record.draw(units, call.rule.charge_on, now) {
+            Ok(drawn) => {
+                let must_queue = !std::mem::replace(&mut record.queued, true);
+                content.put(place, &record);
+                (Draw::Done { lease: record.lease, drawn, must_queue }, Write::Yes)
+            }
+            Err(lacking) if record.refuses(lacking, now) => (Draw::Refused(record), Write::No),
+            Err(_) => (Draw::Lacking, Write::No),
+        }
+    };
+    table::update(host, table::set_of(seed, &call.key), attempt).unwrap_or(Draw::Stuck)
+}
+
+fn refuse(host: &impl Host, stream: u32, caller: Caller, reason: &Reason) -> Next {
+    host.count(reason.stat(), 1);
+    host.answer(stream, &reason.answer(caller));
+    Next::Pause
+}
+
+fn refuse_unless_shadow(host: &impl Host, call: &Call, reason: &Reason) -> Next {
+    if call.rule.shadow {
+        host.count(Stat::ShadowRefused, 1);
+        return Next::Continue;
+    }
+    refuse(host, call.stream, call.caller, reason)
+}

@@ -1,0 +1,223 @@
+//! Questions for units: asked for calls that wait, answered by the sidecar, or by the route's rule when it is away.
+
+use farebox_core::limits::SYNC_ITEMS_MAX;
+use farebox_core::wire::{LeaseKey, Report, SyncReply, SyncRequest};
+
+use super::{Draw, Next, Units, Worker, draw, refuse_unless_shadow};
+use crate::answer::Reason;
+use crate::control::{self, Control};
+use crate::host::{Host, Severity};
+use crate::stats::Stat;
+use crate::sync::{self, Draft, Sent};
+use crate::table;
+use crate::waiting::Phase;
+
+/// Questions of one VM that may be on their way at once; later ones are gathered into the next.
+const QUESTIONS_MAX: usize = 8;
+/// How long the sidecar counts as away after a call to it failed.
+const AWAY_MS: u64 = 500;
+/// How long a call waits before it asks again after a reply that neither granted nor refused.
+const RETRY_MS: u64 = 50;
+
+/// A message on its way, and who waits for its answer.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) sent: Sent,
+    /// The calls of these keys wait for it; empty for the leader's report.
+    pub(super) keys: Vec<LeaseKey>,
+    pub(super) is_report: bool,
+}
+
+impl Worker {
+    /// Asks for the units of all keys whose question is due.
+    pub(super) fn ask(&mut self, host: &impl Host, now: u64) {
+        while self.questions.len() < QUESTIONS_MAX {
+            let keys = self.waiting.due(now, SYNC_ITEMS_MAX);
+            if keys.is_empty() {
+                return;
+            }
+            self.ask_for(host, keys, now);
+        }
+    }
+
+    fn ask_for(&mut self, host: &impl Host, keys: Vec<LeaseKey>, now: u64) {
+        let Some(seed) = self.seed(host) else { return self.fail(host, &keys, now) };
+        let timing = self.timing(now);
+        let mut draft = Draft::default();
+        for set in std::mem::take(&mut self.recalled) {
+            sync::collect(host, set, timing, &mut draft);
+        }
+        let mut asked = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(group) = self.waiting.group(&key) else { continue };
+            let need = group.waiters.front().map_or(1, |waiter| waiter.call.rule.units);
+            let all = group.units();
+            match sync::ask(host, table::set_of(seed, &key), &key, (need, all), timing, &mut draft)
+            {
+                Ok(()) => {
+                    self.waiting.set_phase(&key, Phase::Asked);
+                    asked.push(key);
+                }
+                Err(sync::NoRoom) => self.give_up(host, &key, now, &Reason::Overloaded),
+            }
+        }
+        if !draft.is_empty() {
+            self.send(host, draft, asked, false, now);
+        }
+    }
+
+    pub(super) fn send(
+        &mut self,
+        host: &impl Host,
+        mut draft: Draft,
+        keys: Vec<LeaseKey>,
+        is_report: bool,
+        now: u64,
+    ) {
+        draft.reports.append(&mut self.orphans);
+        let header = control::load(host).zip(control::next_seq(host));
+        let Some((control, seq)) = header else { return self.fail(host, &keys, now) };
+        let sent = Sent::new(draft, self.header(&control, seq), now);
+        self.dispatch(host, Question { sent, keys, is_report }, now);
+    }
+
+    fn header(&self, control: &Control, seq: u64) -> SyncRequest {
+        SyncRequest {
+            gateway: self.gateway.clone(),
+            instance: control.instance_hex(),
+            epoch: control.epoch,
+            seq,
+            reports: Vec::new(),
+            wants: Vec::new(),
+            journal: Vec::new(),
+        }
+    }
+
+    pub(super) fn dispatch(&mut self, host: &impl Host, question: Question, now: u64) {
+        let body = serde_json::to_vec(&question.sent.request).unwrap_or_default();
+        match host.call_sidecar(&body) {
+            Some(token) => {
+                self.questions.insert(token, question);
+            }
+            None => self.on_no_answer(host, question, true, now),
+        }
+    }
+
+    /// The sidecar answered, or Envoy did in its place: status 0 for a reset.
+    pub fn on_answer(&mut self, host: &impl Host, token: u32, status: u32, body: &[u8]) {
+        let Some(question) = self.questions.remove(&token) else { return };
+        let now = host.now_ms();
+        let reply =
+            if status == 200 { serde_json::from_slice::<SyncReply>(body).ok() } else { None };
+        match reply {
+            Some(reply) => self.on_reply(host, question, &reply, now),
+            None => {
+                let text = String::from_utf8_lossy(body.get(..300).unwrap_or(body)).into_owned();
+                host.log(
+                    Severity::Warn,
+                    &format!("farebox: the sidecar answered {status}: {text}"),
+                );
+                if status == 409 {
+                    // Another epoch, or a number that the sidecar knows with another body: begin anew.
+                    control::set_epoch(host, 0);
+                }
+                // A message that was understood and refused would be refused again.
+                let repeats = !(400..500).contains(&status);
+                self.on_no_answer(host, question, repeats, now);
+            }
+        }
+        self.ask(host, now);
+        self.set_pace(host);
+    }
+
+    fn on_reply(&mut self, host: &impl Host, question: Question, reply: &SyncReply, now: u64) {
+        host.count(Stat::SyncOk, 1);
+        self.away_until_ms = 0;
+        let Some(seed) = self.seed(host) else { return };
+        if question.sent.request.epoch != reply.epoch {
+            control::set_epoch(host, reply.epoch);
+        }
+        let applied = sync::apply(host, seed, &question.sent, reply, now);
+        self.orphans.extend(applied.orphans);
+        self.recalled.extend(applied.recalled);
+        for key in &question.keys {
+            self.waiting.set_phase(key, next_phase(key, reply, &self.orphans, now));
+            self.serve(host, seed, key, now);
+        }
+    }
+
+    /// Serves the calls of a key in order, as far as units go.
+    fn serve(&mut self, host: &impl Host, seed: u64, key: &LeaseKey, now: u64) {
+        while let Some(call) = self.waiting.first(key) {
+            let outcome = draw(host, seed, call, now);
+            if matches!(outcome, Draw::Lacking) {
+                return;
+            }
+            let Some(call) = self.waiting.pop(key) else { return };
+            let next = match outcome {
+                Draw::Done { lease, drawn, must_queue } => {
+                    self.admit(host, seed, &call, Units::Lease(lease), drawn, must_queue);
+                    Next::Continue
+                }
+                Draw::Refused(record) => self.refused(host, &call, &record, now),
+                Draw::Stuck | Draw::Lacking => self.unreachable(host, &call, now),
+            };
+            if next == Next::Continue {
+                self.release(host, call.stream);
+            }
+        }
+    }
+
+    fn on_no_answer(&mut self, host: &impl Host, question: Question, repeats: bool, now: u64) {
+        host.count(Stat::SyncFailed, 1);
+        self.away_until_ms = now.saturating_add(AWAY_MS);
+        let Question { sent, keys, is_report } = question;
+        if is_report && repeats {
+            self.unanswered = Some(sent);
+        }
+        self.fail(host, &keys, now);
+    }
+
+    /// The calls of these keys go by their rules without the sidecar.
+    fn fail(&mut self, host: &impl Host, keys: &[LeaseKey], now: u64) {
+        for key in keys {
+            self.give_up(host, key, now, &Reason::Unreachable);
+        }
+    }
+
+    fn give_up(&mut self, host: &impl Host, key: &LeaseKey, now: u64, reason: &Reason) {
+        let seed = self.seed(host);
+        while let Some(call) = self.waiting.pop(key) {
+            // Another worker may have brought units meanwhile.
+            let drawn = seed.map(|seed| (seed, draw(host, seed, &call, now)));
+            let next = match drawn {
+                Some((seed, Draw::Done { lease, drawn, must_queue })) => {
+                    self.admit(host, seed, &call, Units::Lease(lease), drawn, must_queue);
+                    Next::Continue
+                }
+                Some((_, Draw::Refused(_) | Draw::Lacking | Draw::Stuck)) | None => match reason {
+                    Reason::Unreachable => self.unreachable(host, &call, now),
+                    reason => refuse_unless_shadow(host, &call, reason),
+                },
+            };
+            if next == Next::Continue {
+                self.release(host, call.stream);
+            }
+        }
+    }
+}
+
+/// When the calls of a key that the reply did not help are asked for again.
+fn next_phase(key: &LeaseKey, reply: &SyncReply, orphans: &[Report], now: u64) -> Phase {
+    let later = |delay_ms: u64| Phase::Later(now.saturating_add(delay_ms));
+    if let Some(refusal) = reply.refusals.iter().find(|refusal| refusal.soon && refusal.key == *key)
+    {
+        return later(refusal.retry_after_ms);
+    }
+    let placed = reply
+        .grants
+        .iter()
+        .any(|grant| grant.key == *key && orphans.iter().all(|orphan| orphan.lease != grant.lease));
+    // Units that came and went already are asked for at once; without any, asking at once would be a busy loop.
+    if placed { Phase::Due } else { later(RETRY_MS) }
+}
