@@ -14,6 +14,8 @@ use crate::waiting::Phase;
 
 /// Questions of one VM that may be on their way at once; later ones are gathered into the next.
 const QUESTIONS_MAX: usize = 8;
+/// Keys in one question. Each may bring the reports of its whole set along, and a message has room for all of them.
+const KEYS_MAX: usize = SYNC_ITEMS_MAX / table::WAYS_MAX / 2;
 /// How long the sidecar counts as away after a call to it failed.
 const AWAY_MS: u64 = 500;
 /// How long a call waits before it asks again after a reply that neither granted nor refused.
@@ -32,7 +34,7 @@ impl Worker {
     /// Asks for the units of all keys whose question is due.
     pub(super) fn ask(&mut self, host: &impl Host, now: u64) {
         while self.questions.len() < QUESTIONS_MAX {
-            let keys = self.waiting.due(now, SYNC_ITEMS_MAX);
+            let keys = self.waiting.due(now, KEYS_MAX);
             if keys.is_empty() {
                 return;
             }
@@ -44,7 +46,8 @@ impl Worker {
         let Some(seed) = self.seed(host) else { return self.fail(host, &keys, now) };
         let timing = self.timing(now);
         let mut draft = Draft::default();
-        for set in std::mem::take(&mut self.recalled) {
+        for _ in 0..KEYS_MAX {
+            let Some(set) = self.recalled.pop_first() else { break };
             sync::collect(host, set, timing, &mut draft);
         }
         let mut asked = Vec::with_capacity(keys.len());
