@@ -8,7 +8,7 @@ use farebox_core::money::Nanos;
 use farebox_core::wire::{Ack, Grant, Refusal};
 
 /// How long a refusal is remembered at most: money that arrives works within this time.
-pub const REFUSAL_MEMORY_MS: u64 = 1_000;
+pub const REFUSAL_MEMORY_MS: u64 = 500;
 
 /// A lease of one (account, service, price) key, or the place where one is expected.
 ///
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_remembered_for_a_second_and_only_for_as_many_units() {
+    fn a_refusal_is_remembered_for_half_a_second_and_only_for_as_many_units() {
         let mut record = granted(0, 2);
         let refusal = Refusal {
             key: grant(7, 0, 0).key,
@@ -452,9 +452,9 @@ mod tests {
             free_quota: FreeQuota::default(),
         };
         record.remember(&refusal, 100);
-        assert!(record.refuses(3, 1_099) && record.refuses(4, 1_099));
-        assert!(!record.refuses(2, 1_099), "fewer units might still be granted");
-        assert!(!record.refuses(3, 1_100), "a second later it is asked again");
+        assert!(record.refuses(3, 599) && record.refuses(4, 599));
+        assert!(!record.refuses(2, 599), "fewer units might still be granted");
+        assert!(!record.refuses(3, 600), "then it is asked again");
     }
 
     #[test]

@@ -1,1 +1,12 @@
 //! The sidecar.
+
+pub mod api;
+pub mod app;
+pub mod cache;
+mod calendar;
+pub mod cli;
+pub mod config;
+pub mod jobs;
+pub mod server;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,52 @@
+//! The three listeners' routes. Every error is `application/problem+json` in the caller's language.
+
+use axum::Router;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::Response;
+use farebox_core::code::Code;
+use farebox_core::problem::Problem;
+
+pub use self::gateway::Gateways;
+use self::reply::{language, problem};
+pub use self::token::Tokens;
+
+mod admin;
+mod gateway;
+mod public;
+mod reply;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+/// What gateways reach.
+pub fn internal(gateways: Gateways) -> Router {
+    with_fallbacks(gateway::routes(gateways))
+}
+
+/// What operators and orchestrators reach.
+pub fn admin(app: crate::app::App, cache: crate::cache::Cache) -> Router {
+    with_fallbacks(admin::routes(app, cache))
+}
+
+/// What users and payment callbacks reach.
+pub fn public() -> Router {
+    with_fallbacks(public::routes())
+}
+
+fn with_fallbacks(router: Router) -> Router {
+    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed)
+}
+
+async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    let detail = format!("nothing stands at {}", uri.path());
+    problem(language, Problem::new(Code::NotFound, language, detail))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    let detail = format!("{} does not take {method}; see the Allow header", uri.path());
+    let status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
+    problem(language, Problem { status, ..Problem::new(Code::InvalidArgument, language, detail) })
+}

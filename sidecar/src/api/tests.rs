@@ -1,0 +1,192 @@
+//! The routes without a database: whatever is decided before the first statement, and what its absence looks like.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use farebox_core::limits::BODY_BYTES_MAX;
+use farebox_core::problem::Problem;
+use farebox_core::wire::SYNC_PATH;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::app::{App, Settings};
+use crate::cache::Cache;
+use crate::config::Secret;
+use crate::store::Store;
+
+/// Use cases on a database that nobody started.
+fn app() -> App {
+    let settings = Settings {
+        currency: "CNY".to_owned(),
+        time_zone: chrono_tz::UTC,
+        free_quotas: BTreeMap::new(),
+        prices: BTreeMap::new(),
+        lease_ttl: Duration::from_secs(10),
+        boot_grace: Duration::from_secs(2),
+    };
+    // Port 1 on the loopback address: reserved, so nothing listens there.
+    let nowhere = sqlx::mysql::MySqlConnectOptions::new().host("127.0.0.1").port(1);
+    App::new(Store::unconnected(&nowhere), settings)
+}
+
+fn tokens() -> Tokens {
+    Tokens::new(&[Secret::new("good-token")])
+}
+
+fn gateways() -> Router {
+    internal(Gateways::new(app(), tokens(), Duration::from_millis(200)))
+}
+
+fn post(body: impl Into<Body>) -> Request<Body> {
+    let request = Request::post(SYNC_PATH).header("authorization", "Bearer good-token");
+    request.header("accept-language", "en").body(body.into()).unwrap()
+}
+
+/// A reply in short: status, header lines of interest, body.
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Reply {
+    fn problem(&self) -> Problem {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.body);
+        let problem: Problem = serde_json::from_str(&self.body).unwrap();
+        assert_eq!(problem.status, self.status.as_u16());
+        problem
+    }
+}
+
+async fn send(router: Router, request: Request<Body>) -> Reply {
+    let (head, body) = router.oneshot(request).await.unwrap().into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    Reply { status: head.status, headers: head.headers, body }
+}
+
+const MESSAGE: &str =
+    r#"{"gateway":"g","instance":"0123456789abcdef0123456789abcdef","epoch":0,"seq":1}"#;
+
+#[tokio::test]
+async fn a_gateway_without_the_token_is_refused_before_its_body_is_read() {
+    let request = Request::post(SYNC_PATH).body(Body::from("{")).unwrap();
+    let reply = send(gateways(), request).await;
+    assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(reply.headers["www-authenticate"], "Bearer");
+    assert_eq!(reply.headers["content-language"], "zh-CN");
+    let problem = reply.problem();
+    assert_eq!((problem.code, problem.title.as_str()), (100_104, "令牌无效"));
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_named_by_its_field() {
+    for (body, field, detail) in [
+        ("", None, "the body cannot be read: EOF while parsing a value at line 1 column 0"),
+        ("[", None, "the body cannot be read: EOF while parsing a list at line 1 column 1"),
+        (
+            &format!("{MESSAGE} x"),
+            None,
+            "the body cannot be read: trailing characters at line 1 column 81",
+        ),
+        (
+            &MESSAGE.replace("\"seq\":1", "\"seq\":-1"),
+            Some("seq"),
+            "the body cannot be read: invalid value: integer `-1`, expected u64 at line 1 column 79",
+        ),
+        (
+            &MESSAGE.replace(
+                "\"seq\":1",
+                r#""seq":1,"wants":[{"key":{"account":"u 1","service":"s"},"units":1,"min":1}]"#,
+            ),
+            Some("wants[0].key.account"),
+            "the body cannot be read: account id holds the character ' '; allowed: visible characters without spaces at line 1 column 111",
+        ),
+        (&MESSAGE.replace("\"seq\":1", "\"seq\":0"), Some("seq"), "seq is 0: must be 1 or more"),
+    ] {
+        let reply = send(gateways(), post(body.to_owned())).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{body}");
+        let problem = reply.problem();
+        assert_eq!((problem.field.as_deref(), problem.detail.as_str()), (field, detail));
+        assert_eq!(problem.title, "Invalid argument");
+    }
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused_announced_or_not() {
+    let streamed = || Body::new(http_body_util::Full::new("x".repeat(BODY_BYTES_MAX + 1).into()));
+    let mut announced = post(Body::empty());
+    announced.headers_mut().insert("content-length", (BODY_BYTES_MAX + 1).into());
+    for request in [post(streamed()), announced] {
+        let reply = send(gateways(), request).await;
+        assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(
+            reply.problem().detail,
+            "the body has more than 1048576 bytes; send several messages"
+        );
+    }
+    let largest = send(gateways(), post("x".repeat(BODY_BYTES_MAX))).await;
+    assert_eq!(largest.status, StatusCode::BAD_REQUEST, "the limit itself is read");
+}
+
+#[tokio::test]
+async fn beyond_the_bound_and_beyond_the_timeout_a_gateway_is_told_to_come_again() {
+    let patient = Duration::from_secs(60);
+    let full = internal(Gateways::with_slots(app(), tokens(), patient, 0));
+    let reply = send(full, post(MESSAGE)).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(reply.headers["retry-after"], "1");
+    assert_eq!(reply.problem().code, 100_303);
+
+    // The database is away, and the pool looks for it for longer than this endpoint's timeout.
+    let reply = send(gateways(), post(MESSAGE)).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(reply.headers["retry-after"], "1");
+    assert_eq!(reply.problem().code, 100_202);
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_problems_on_every_listener() {
+    let admin = || super::admin(app(), Cache::open(None).unwrap());
+    for (router, path) in [(gateways(), SYNC_PATH), (admin(), "/healthz"), (public(), "/health")] {
+        let unknown = Request::get("/nowhere").body(Body::empty()).unwrap();
+        let reply = send(router.clone(), unknown).await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND);
+        assert_eq!(reply.problem().detail, "nothing stands at /nowhere");
+
+        let delete = Request::delete(path).body(Body::empty()).unwrap();
+        let reply = send(router, delete).await;
+        assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert!(reply.headers.contains_key("allow"), "{path}");
+        assert_eq!(reply.problem().code, 100_001);
+    }
+}
+
+#[tokio::test]
+async fn the_process_is_alive_but_not_ready_without_its_database() {
+    let admin = || super::admin(app(), Cache::open(None).unwrap());
+    let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    let alive = send(admin(), get("/healthz")).await;
+    assert_eq!((alive.status, alive.body.as_str()), (StatusCode::OK, r#"{"status":"alive"}"#));
+
+    let ready = send(admin(), get("/readyz")).await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    let body: serde_json::Value = serde_json::from_str(&ready.body).unwrap();
+    assert_eq!((&body["status"], &body["redis"]), (&"not ready".into(), &"off".into()));
+}
+
+#[tokio::test]
+async fn the_predecessors_health_check_finds_its_envelope() {
+    let request = Request::get("/health").body(Body::empty()).unwrap();
+    let reply = send(public(), request).await;
+    let mut body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    assert!(body["data"]["timestamp"].is_i64());
+    body["data"]["timestamp"] = 0.into();
+    assert_eq!(
+        body.to_string(),
+        r#"{"data":{"service":"billing-service","status":"UP","timestamp":0},"errorCode":"","errorMessage":"","host":"","showType":0,"success":true,"traceId":""}"#
+    );
+}

@@ -1,0 +1,162 @@
+//! What an account's owner and its operators see.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sqlx::mysql::MySqlConnection;
+
+use farebox_core::id::AccountId;
+use farebox_core::money::Nanos;
+
+use crate::app::{App, rfc3339};
+use crate::calendar::Month;
+use crate::store::billing_record::{self, Record};
+use crate::store::free_quota::{self, Quota};
+use crate::store::{self, StoreError, user_balance};
+
+/// An account at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountView {
+    /// Whose account.
+    pub account: String,
+    /// The currency of every amount.
+    pub currency: String,
+    /// Prepaid money, held money included.
+    pub balance: Nanos,
+    /// Money that leases hold.
+    pub held: Nanos,
+    /// Balance minus held.
+    pub available: Nanos,
+    /// What the account owes for usage that found no money left.
+    pub receivable: Nanos,
+    /// This month's free quotas, by service.
+    pub free_quotas: Vec<FreeQuotaView>,
+    /// The newest billing records, newest first.
+    pub records: Vec<RecordView>,
+}
+
+/// One service's free quota of the current month, in units.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FreeQuotaView {
+    /// What is metered.
+    pub service: String,
+    /// The month, `YYYY-MM`.
+    pub month: String,
+    /// Units per month.
+    pub total: u64,
+    /// Units used.
+    pub used: u64,
+    /// Units that leases hold.
+    pub held: u64,
+    /// Units neither used nor held.
+    pub remaining: u64,
+}
+
+/// One billing record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecordView {
+    /// Its id.
+    pub id: String,
+    /// What was metered.
+    pub service: String,
+    /// `free`, `balance` or `mixed`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `lease`, `late`, `journal` or `legacy`.
+    pub source: String,
+    /// Units.
+    pub count: u64,
+    /// Units of the free quota.
+    pub free_units: u64,
+    /// Units paid with money.
+    pub paid_units: u64,
+    /// Price per paid unit.
+    pub unit_price: Option<Nanos>,
+    /// Money charged, the owed part included.
+    pub amount: Nanos,
+    /// The part of the amount that found no money left.
+    pub owed: Nanos,
+    /// When it was booked, RFC 3339 in UTC.
+    pub created_at: String,
+}
+
+/// How many records a view shows.
+const RECORDS: u64 = 20;
+
+pub(super) async fn view(
+    app: &App,
+    account: &AccountId,
+) -> Result<Option<AccountView>, StoreError> {
+    let mut connection = app.store.acquire().await?;
+    let mut tx = store::begin_snapshot(&mut connection).await?;
+    let view = read(&mut tx, app, account).await;
+    // Nothing was written: only the snapshot ends.
+    tx.rollback().await?;
+    view
+}
+
+async fn read(
+    tx: &mut MySqlConnection,
+    app: &App,
+    account: &AccountId,
+) -> Result<Option<AccountView>, StoreError> {
+    let Some(balance) = user_balance::find(tx, account).await? else { return Ok(None) };
+    let month = Month::at(store::now(tx).await?, app.settings.time_zone).text;
+    let quotas = free_quota::find_month(tx, account, &month).await?;
+    let records = billing_record::newest(tx, account, RECORDS).await?;
+    let available = balance.balance.checked_sub(balance.held).ok_or_else(|| {
+        StoreError::Corrupt { table: "user_balance", column: "held", key: account.to_string() }
+    })?;
+    Ok(Some(AccountView {
+        account: account.to_string(),
+        currency: balance.currency,
+        balance: balance.balance,
+        held: balance.held,
+        available,
+        receivable: balance.receivable,
+        free_quotas: quota_views(app, quotas, &month),
+        records: records.into_iter().map(record_view).collect(),
+    }))
+}
+
+/// The month's rows, and what the services without a row would start with: a view creates nothing.
+fn quota_views(app: &App, quotas: Vec<Quota>, month: &str) -> Vec<FreeQuotaView> {
+    let untouched = app.settings.free_quotas.iter().map(|(service, &total)| FreeQuotaView {
+        service: service.to_string(),
+        month: month.to_owned(),
+        total,
+        used: 0,
+        held: 0,
+        remaining: total,
+    });
+    let mut views: BTreeMap<String, FreeQuotaView> =
+        untouched.map(|view| (view.service.clone(), view)).collect();
+    for quota in quotas {
+        let view = FreeQuotaView {
+            service: quota.key.service.to_string(),
+            month: month.to_owned(),
+            total: quota.total,
+            used: quota.used,
+            held: quota.held,
+            remaining: quota.remaining(),
+        };
+        views.insert(view.service.clone(), view);
+    }
+    views.into_values().collect()
+}
+
+fn record_view(record: Record) -> RecordView {
+    RecordView {
+        id: record.id,
+        service: record.service,
+        kind: record.payment,
+        source: record.source,
+        count: record.count,
+        free_units: record.free_units,
+        paid_units: record.paid_units,
+        unit_price: record.unit_price,
+        amount: record.amount,
+        owed: record.owed,
+        created_at: rfc3339(record.created_at),
+    }
+}

@@ -1,0 +1,337 @@
+//! The rows of the accounts that one transaction has locked: loaded, changed in memory, written back together.
+//!
+//! Nobody else changes an account's balance, quotas and leases while its row is locked, so what is decided here holds
+//! when it is written; the statements check it once more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::mysql::MySqlConnection;
+use uuid::Uuid;
+
+use farebox_core::id::AccountId;
+use farebox_core::wire::LeaseKey;
+
+use crate::app::Settings;
+use crate::store::billing_record::{self, NewRecord};
+use crate::store::column::OnCorrupt;
+use crate::store::free_quota::{self, NewQuota, Quota, QuotaChange, QuotaKey};
+use crate::store::journal_line::{self, JournalLine};
+use crate::store::lease::{self, NewLease, State, StoredLease};
+use crate::store::ledger_entry::{self, NewLeg};
+use crate::store::user_balance::{self, Balance, BalanceChange};
+use crate::store::{self, StoreError};
+
+mod movement;
+
+pub(super) use movement::{Charge, Reference};
+
+/// A row as it is stored and as it is to be.
+#[derive(Debug, Clone)]
+struct Tracked<T> {
+    stored: T,
+    current: T,
+}
+
+impl<T: Clone + PartialEq> Tracked<T> {
+    fn new(row: T) -> Self {
+        Self { stored: row.clone(), current: row }
+    }
+
+    fn is_changed(&self) -> bool {
+        self.stored != self.current
+    }
+
+    fn saved(&mut self) {
+        self.stored = self.current.clone();
+    }
+}
+
+/// The rows of the accounts that one transaction has locked.
+#[derive(Debug, Clone)]
+pub(super) struct Books {
+    /// The database's clock, read when the locks were held.
+    pub(super) now: DateTime<Utc>,
+    on_corrupt: OnCorrupt,
+    balances: BTreeMap<AccountId, Tracked<Balance>>,
+    quotas: BTreeMap<QuotaKey, Tracked<Quota>>,
+    leases: BTreeMap<u64, Tracked<StoredLease>>,
+    records: Vec<NewRecord>,
+    legs: Vec<NewLeg>,
+    journal: Vec<JournalLine>,
+}
+
+/// What is needed of the leases.
+#[derive(Debug, Default)]
+pub(super) struct LeaseSelection {
+    /// Leases by id.
+    pub(super) ids: Vec<u64>,
+    /// Every open lease of these accounts.
+    pub(super) open_of: BTreeSet<AccountId>,
+}
+
+impl Books {
+    /// Locks the accounts, in order; an account that is missing is created when `settings` are given.
+    pub(super) async fn lock(
+        tx: &mut MySqlConnection,
+        accounts: &BTreeSet<AccountId>,
+        create: Option<&Settings>,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Self, StoreError> {
+        let sorted: Vec<&AccountId> = accounts.iter().collect();
+        let mut balances = user_balance::lock(tx, &sorted, on_corrupt).await?;
+        if let Some(settings) = create {
+            let known: BTreeSet<&AccountId> = balances.iter().map(|row| &row.account).collect();
+            let missing: Vec<&AccountId> =
+                sorted.iter().copied().filter(|account| !known.contains(account)).collect();
+            if !missing.is_empty() {
+                let rows: Vec<(String, &AccountId)> =
+                    missing.iter().map(|&account| (new_id(), account)).collect();
+                user_balance::create(tx, &rows, &settings.currency).await?;
+                balances.extend(user_balance::lock(tx, &missing, on_corrupt).await?);
+            }
+        }
+        Ok(Self {
+            now: store::now(tx).await?,
+            on_corrupt,
+            balances: balances
+                .into_iter()
+                .map(|row| (row.account.clone(), Tracked::new(row)))
+                .collect(),
+            quotas: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            records: Vec::new(),
+            legs: Vec::new(),
+            journal: Vec::new(),
+        })
+    }
+
+    /// Loads leases of locked accounts, and the quotas that they hold units of.
+    pub(super) async fn load_leases(
+        &mut self,
+        tx: &mut MySqlConnection,
+        selection: &LeaseSelection,
+    ) -> Result<(), StoreError> {
+        let open_of: Vec<&AccountId> = selection.open_of.iter().collect();
+        let mut leases = lease::find(tx, &selection.ids, self.on_corrupt).await?;
+        leases.extend(lease::find_open(tx, &open_of, self.on_corrupt).await?);
+        let quotas: BTreeSet<QuotaKey> = leases.iter().map(quota_key).collect();
+        for lease in leases {
+            // A lease that appeared between finding its account and locking it belongs to an account that is not locked.
+            if self.balances.contains_key(&lease.key.account) {
+                self.leases.insert(lease.id, Tracked::new(lease));
+            }
+        }
+        self.load_quotas(tx, &quotas).await
+    }
+
+    /// Loads quotas as far as they exist.
+    pub(super) async fn load_quotas(
+        &mut self,
+        tx: &mut MySqlConnection,
+        keys: &BTreeSet<QuotaKey>,
+    ) -> Result<(), StoreError> {
+        let missing: Vec<&QuotaKey> =
+            keys.iter().filter(|key| !self.quotas.contains_key(*key)).collect();
+        for quota in free_quota::find(tx, &missing, self.on_corrupt).await? {
+            self.quotas.insert(quota.key.clone(), Tracked::new(quota));
+        }
+        Ok(())
+    }
+
+    /// Loads quotas and creates those that do not exist, with what the settings give.
+    pub(super) async fn load_or_create_quotas(
+        &mut self,
+        tx: &mut MySqlConnection,
+        keys: &BTreeSet<QuotaKey>,
+        settings: &Settings,
+    ) -> Result<(), StoreError> {
+        self.load_quotas(tx, keys).await?;
+        let total = |key: &QuotaKey| settings.free_quotas.get(&key.service).copied().unwrap_or(0);
+        let new: Vec<NewQuota<'_>> = keys
+            .iter()
+            .filter(|key| {
+                !self.quotas.contains_key(*key) && self.balances.contains_key(&key.account)
+            })
+            .map(|key| NewQuota { id: new_id(), key, total: total(key) })
+            .collect();
+        free_quota::create(tx, &new).await?;
+        for NewQuota { key, total, .. } in new {
+            let quota = Quota { key: key.clone(), total, used: 0, held: 0 };
+            self.quotas.insert(key.clone(), Tracked::new(quota));
+        }
+        Ok(())
+    }
+
+    /// The account's money.
+    pub(super) fn balance(&self, account: &AccountId) -> Result<&Balance, StoreError> {
+        match self.balances.get(account) {
+            Some(balance) => Ok(&balance.current),
+            None => Err(missing("user_balance", account.to_string())),
+        }
+    }
+
+    fn balance_mut(&mut self, account: &AccountId) -> Result<&mut Balance, StoreError> {
+        match self.balances.get_mut(account) {
+            Some(balance) => Ok(&mut balance.current),
+            None => Err(missing("user_balance", account.to_string())),
+        }
+    }
+
+    /// The quota, when it was loaded.
+    pub(super) fn quota(&self, key: &QuotaKey) -> Option<&Quota> {
+        self.quotas.get(key).map(|quota| &quota.current)
+    }
+
+    fn quota_mut(&mut self, key: &QuotaKey) -> Result<&mut Quota, StoreError> {
+        match self.quotas.get_mut(key) {
+            Some(quota) => Ok(&mut quota.current),
+            None => {
+                Err(missing("free_quota", format!("{} {} {}", key.account, key.service, key.month)))
+            }
+        }
+    }
+
+    /// The lease, when it was loaded.
+    pub(super) fn lease(&self, id: u64) -> Option<&StoredLease> {
+        self.leases.get(&id).map(|lease| &lease.current)
+    }
+
+    pub(super) fn lease_mut(&mut self, id: u64) -> Result<&mut StoredLease, StoreError> {
+        match self.leases.get_mut(&id) {
+            Some(lease) => Ok(&mut lease.current),
+            None => Err(missing("lease", id.to_string())),
+        }
+    }
+
+    /// The open leases of an account, by id.
+    pub(super) fn open_leases<'a>(
+        &'a self,
+        account: &'a AccountId,
+    ) -> impl Iterator<Item = &'a StoredLease> {
+        self.leases
+            .values()
+            .map(|lease| &lease.current)
+            .filter(move |lease| lease.units.open && lease.key.account == *account)
+    }
+
+    /// Writes a lease that begins, and what changed before it: the lease that it follows may have had the same key.
+    pub(super) async fn insert_lease(
+        &mut self,
+        tx: &mut MySqlConnection,
+        new: NewLease,
+    ) -> Result<u64, StoreError> {
+        self.store_leases(tx).await?;
+        let id = lease::insert(tx, &new).await?;
+        let lease = StoredLease {
+            id,
+            gateway: new.gateway,
+            epoch: new.epoch,
+            key: new.key,
+            price: new.price,
+            price_version: new.price_version,
+            month: new.month,
+            units: farebox_core::lease::Lease {
+                granted: new.granted,
+                open: true,
+                ..Default::default()
+            },
+            in_flight: 0,
+            state: State::Open,
+            recall: false,
+            not_after: new.not_after,
+            reclaim_at: new.reclaim_at,
+        };
+        self.leases.insert(id, Tracked::new(lease));
+        Ok(id)
+    }
+
+    /// Notes a journal line's new total.
+    pub(super) fn write_journal_line(&mut self, line: JournalLine) {
+        self.journal.push(line);
+    }
+
+    /// Writes everything that changed; the balances, which others wait for, last.
+    pub(super) async fn store(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
+        billing_record::insert(tx, &self.records).await?;
+        ledger_entry::insert(tx, &self.legs).await?;
+        journal_line::upsert(tx, &self.journal).await?;
+        self.records.clear();
+        self.legs.clear();
+        self.journal.clear();
+        self.store_leases(tx).await?;
+        self.store_quotas(tx).await?;
+        self.store_balances(tx).await
+    }
+
+    async fn store_leases(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
+        let changed: Vec<&StoredLease> = self
+            .leases
+            .values()
+            .filter(|lease| lease.is_changed())
+            .map(|lease| &lease.current)
+            .collect();
+        lease::update(tx, &changed).await?;
+        self.leases.values_mut().filter(|lease| lease.is_changed()).for_each(Tracked::saved);
+        Ok(())
+    }
+
+    async fn store_quotas(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
+        let changes: Vec<QuotaChange<'_>> = self
+            .quotas
+            .values()
+            .filter(|quota| quota.is_changed())
+            .map(|Tracked { stored, current }| QuotaChange {
+                key: &current.key,
+                used: current.used.wrapping_sub(stored.used).cast_signed(),
+                held: current.held.wrapping_sub(stored.held).cast_signed(),
+            })
+            .collect();
+        free_quota::update(tx, &changes).await?;
+        self.quotas.values_mut().filter(|quota| quota.is_changed()).for_each(Tracked::saved);
+        Ok(())
+    }
+
+    async fn store_balances(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
+        let changes: Vec<BalanceChange<'_>> = self
+            .balances
+            .values()
+            .filter(|balance| balance.is_changed())
+            .map(|Tracked { stored, current }| {
+                let change = |new: farebox_core::money::Nanos, old| {
+                    new.checked_sub(old).ok_or_else(|| out_of_range("change", &current.account))
+                };
+                Ok(BalanceChange {
+                    account: &current.account,
+                    balance: change(current.balance, stored.balance)?,
+                    held: change(current.held, stored.held)?,
+                    receivable: change(current.receivable, stored.receivable)?,
+                    entries: current.entry_seq.saturating_sub(stored.entry_seq),
+                    entry_seq: stored.entry_seq,
+                })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        user_balance::update(tx, &changes).await?;
+        self.balances.values_mut().filter(|balance| balance.is_changed()).for_each(Tracked::saved);
+        Ok(())
+    }
+}
+
+/// The quota that a lease's free units are of.
+pub(super) fn quota_key(lease: &StoredLease) -> QuotaKey {
+    let LeaseKey { account, service, .. } = &lease.key;
+    QuotaKey { account: account.clone(), service: service.clone(), month: lease.month.clone() }
+}
+
+/// A new row id that sorts by time.
+pub(super) fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+fn missing(table: &'static str, key: String) -> StoreError {
+    StoreError::Missing { table, key }
+}
+
+fn out_of_range(what: &'static str, account: &AccountId) -> StoreError {
+    StoreError::OutOfRange { what, key: account.to_string() }
+}

@@ -1,0 +1,321 @@
+//! Units and money that move: held, charged, released, credited. Pure: rows change in memory only.
+
+use farebox_core::grant::Split;
+use farebox_core::id::{AccountId, GatewayId, ServiceName};
+use farebox_core::ledger::{Book, Entry};
+use farebox_core::money::Nanos;
+
+use crate::app::books::{Books, new_id, out_of_range, quota_key};
+use crate::store::StoreError;
+use crate::store::billing_record::{NewRecord, Payment, Source};
+use crate::store::column::time_text;
+use crate::store::free_quota::QuotaKey;
+use crate::store::lease::{State, StoredLease};
+use crate::store::ledger_entry::NewLeg;
+
+/// The message that reported usage.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::app) struct Reference<'a> {
+    pub(in crate::app) gateway: &'a GatewayId,
+    pub(in crate::app) epoch: u64,
+    pub(in crate::app) seq: u64,
+}
+
+/// What usage is charged for.
+#[derive(Debug, Clone)]
+pub(in crate::app) struct Charge<'a> {
+    pub(in crate::app) message: Reference<'a>,
+    pub(in crate::app) quota: QuotaKey,
+    /// Price per unit; `None` when the service has none.
+    pub(in crate::app) price: Option<Nanos>,
+    pub(in crate::app) price_version: Option<i64>,
+    pub(in crate::app) source: Source,
+    pub(in crate::app) lease: Option<u64>,
+    pub(in crate::app) journal_line: Option<u64>,
+}
+
+impl<'a> Charge<'a> {
+    /// A charge for usage of a lease.
+    pub(in crate::app) fn of_lease(
+        lease: &StoredLease,
+        source: Source,
+        message: Reference<'a>,
+    ) -> Self {
+        Self {
+            message,
+            quota: quota_key(lease),
+            price: lease.price_version.map(|_| lease.price),
+            price_version: lease.price_version,
+            source,
+            lease: Some(lease.id),
+            journal_line: None,
+        }
+    }
+}
+
+fn sum(
+    left: Nanos,
+    right: Nanos,
+    what: &'static str,
+    account: &AccountId,
+) -> Result<Nanos, StoreError> {
+    left.checked_add(right).ok_or_else(|| out_of_range(what, account))
+}
+
+fn difference(
+    left: Nanos,
+    right: Nanos,
+    what: &'static str,
+    account: &AccountId,
+) -> Result<Nanos, StoreError> {
+    left.checked_sub(right).ok_or_else(|| out_of_range(what, account))
+}
+
+fn cost_of(price: Nanos, units: u64, account: &AccountId) -> Result<Nanos, StoreError> {
+    price.checked_mul(units).ok_or_else(|| out_of_range("cost", account))
+}
+
+impl Books {
+    /// The balance that no lease holds.
+    pub(in crate::app) fn available(&self, account: &AccountId) -> Result<Nanos, StoreError> {
+        let balance = self.balance(account)?;
+        difference(balance.balance, balance.held, "available balance", account)
+    }
+
+    /// Sets units of a price aside for a lease.
+    pub(in crate::app) fn hold(
+        &mut self,
+        quota: &QuotaKey,
+        price: Nanos,
+        units: Split,
+    ) -> Result<(), StoreError> {
+        let account = &quota.account;
+        let cost = cost_of(price, units.paid, account)?;
+        let balance = self.balance_mut(account)?;
+        balance.held = sum(balance.held, cost, "held balance", account)?;
+        if 0 < units.free {
+            let row = self.quota_mut(quota)?;
+            row.held = row
+                .held
+                .checked_add(units.free)
+                .ok_or_else(|| out_of_range("held units", account))?;
+        }
+        Ok(())
+    }
+
+    /// Gives units that were set aside back to the account.
+    pub(in crate::app) fn release(
+        &mut self,
+        quota: &QuotaKey,
+        price: Nanos,
+        units: Split,
+    ) -> Result<(), StoreError> {
+        let account = &quota.account;
+        let cost = cost_of(price, units.paid, account)?;
+        let balance = self.balance_mut(account)?;
+        balance.held = difference(balance.held, cost, "held balance", account)?;
+        if 0 < units.free {
+            let row = self.quota_mut(quota)?;
+            row.held = row
+                .held
+                .checked_sub(units.free)
+                .ok_or_else(|| out_of_range("held units", account))?;
+        }
+        Ok(())
+    }
+
+    /// Ends a lease: what it still holds goes back to the account.
+    pub(in crate::app) fn end_lease(&mut self, id: u64, state: State) -> Result<(), StoreError> {
+        let lease = self.lease_mut(id)?;
+        let released = lease.units.close();
+        lease.state = state;
+        lease.recall = false;
+        let (quota, price) = (quota_key(lease), lease.price);
+        self.release(&quota, price, released)
+    }
+
+    /// Charges units that a lease holds.
+    pub(in crate::app) fn charge_held(
+        &mut self,
+        charge: &Charge<'_>,
+        units: Split,
+    ) -> Result<(), StoreError> {
+        let price = charge.price.unwrap_or(Nanos::ZERO);
+        self.release(&charge.quota, price, units)?;
+        let cost = cost_of(price, units.paid, &charge.quota.account)?;
+        self.charge(charge, units, cost, Nanos::ZERO)
+    }
+
+    /// Charges units that nothing was set aside for: free quota, then balance, and the rest is owed.
+    pub(in crate::app) fn charge_unheld(
+        &mut self,
+        charge: &Charge<'_>,
+        units: u64,
+    ) -> Result<(), StoreError> {
+        let account = &charge.quota.account;
+        let remaining = self.quota(&charge.quota).map_or(0, |quota| quota.remaining());
+        let free = units.min(remaining);
+        let split = Split { free, paid: units.saturating_sub(free) };
+        let cost = cost_of(charge.price.unwrap_or(Nanos::ZERO), split.paid, account)?;
+        let paid = cost.min(self.available(account)?.max(Nanos::ZERO));
+        let owed = difference(cost, paid, "owed amount", account)?;
+        self.charge(charge, split, cost, owed)
+    }
+
+    /// Books a charge: quota, balance, receivable, record, ledger.
+    fn charge(
+        &mut self,
+        charge: &Charge<'_>,
+        units: Split,
+        amount: Nanos,
+        owed: Nanos,
+    ) -> Result<(), StoreError> {
+        if units == Split::NONE {
+            return Ok(());
+        }
+        let QuotaKey { account, service, .. } = &charge.quota;
+        if 0 < units.free {
+            let row = self.quota_mut(&charge.quota)?;
+            row.used = row
+                .used
+                .checked_add(units.free)
+                .ok_or_else(|| out_of_range("used units", account))?;
+        }
+        let paid = difference(amount, owed, "charge", account)?;
+        let balance = self.balance_mut(account)?;
+        balance.receivable = sum(balance.receivable, owed, "receivable", account)?;
+        let record = new_record(charge, units, amount, owed, time_text(self.now));
+        if amount != Nanos::ZERO {
+            let entry = charge_entry(service, paid, owed, account)?;
+            self.post(
+                account,
+                &entry,
+                EntryFor { kind: "charge", ref_type: "billing_record", ref_id: &record.id },
+            )?;
+        }
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// Adds money to a balance, or takes some that is free.
+    pub(in crate::app) fn adjust(
+        &mut self,
+        account: &AccountId,
+        amount: Nanos,
+        key: &str,
+    ) -> Result<(), StoreError> {
+        let entry = Entry::adjustment(amount).ok_or_else(|| out_of_range("adjustment", account))?;
+        self.post(account, &entry, EntryFor { kind: "adjustment", ref_type: "credit", ref_id: key })
+    }
+
+    /// Pays what the account owes as far as free money goes; how much that was.
+    pub(in crate::app) fn collect(
+        &mut self,
+        account: &AccountId,
+        key: &str,
+    ) -> Result<Nanos, StoreError> {
+        let collected =
+            self.balance(account)?.receivable.min(self.available(account)?.max(Nanos::ZERO));
+        if collected == Nanos::ZERO {
+            return Ok(collected);
+        }
+        let balance = self.balance_mut(account)?;
+        balance.receivable = difference(balance.receivable, collected, "receivable", account)?;
+        let entry =
+            Entry::collection(collected).ok_or_else(|| out_of_range("collection", account))?;
+        self.post(
+            account,
+            &entry,
+            EntryFor { kind: "collection", ref_type: "credit", ref_id: key },
+        )?;
+        Ok(collected)
+    }
+
+    /// Writes an entry's legs; a leg of the user's book moves the balance and carries its running total.
+    fn post(
+        &mut self,
+        account: &AccountId,
+        entry: &Entry,
+        entry_for: EntryFor<'_>,
+    ) -> Result<(), StoreError> {
+        let entry_id = new_id();
+        let created_at = time_text(self.now);
+        for leg in entry.legs() {
+            let balance = self.balance_mut(account)?;
+            let running = if leg.book == Book::User {
+                balance.balance = sum(balance.balance, leg.amount, "balance", account)?;
+                balance.entry_seq = balance.entry_seq.saturating_add(1);
+                Some((balance.entry_seq, balance.balance))
+            } else {
+                None
+            };
+            let leg = NewLeg {
+                entry_id: entry_id.clone(),
+                account: account.clone(),
+                book: leg.book.as_text(),
+                amount: leg.amount,
+                currency: balance.currency.clone(),
+                kind: entry_for.kind,
+                ref_type: entry_for.ref_type,
+                ref_id: entry_for.ref_id.to_owned(),
+                user_seq: running.map(|(seq, _)| seq),
+                balance_after: running.map(|(_, after)| after),
+                created_at: created_at.clone(),
+            };
+            self.legs.push(leg);
+        }
+        Ok(())
+    }
+}
+
+/// What an entry is for.
+#[derive(Clone, Copy)]
+struct EntryFor<'a> {
+    kind: &'static str,
+    ref_type: &'static str,
+    ref_id: &'a str,
+}
+
+fn charge_entry(
+    service: &ServiceName,
+    paid: Nanos,
+    owed: Nanos,
+    account: &AccountId,
+) -> Result<Entry, StoreError> {
+    Entry::charge(service.as_str(), paid, owed).ok_or_else(|| out_of_range("charge", account))
+}
+
+fn new_record(
+    charge: &Charge<'_>,
+    units: Split,
+    amount: Nanos,
+    owed: Nanos,
+    created_at: String,
+) -> NewRecord {
+    let payment = match (units.free, units.paid) {
+        (_, 0) => Payment::Free,
+        (0, _) => Payment::Balance,
+        (_, _) => Payment::Mixed,
+    };
+    NewRecord {
+        id: new_id(),
+        account: charge.quota.account.clone(),
+        service: charge.quota.service.clone(),
+        payment,
+        amount,
+        owed,
+        count: units.total(),
+        free_units: units.free,
+        paid_units: units.paid,
+        unit_price: charge.price,
+        price_version: charge.price_version,
+        source: charge.source,
+        lease: charge.lease,
+        journal_line: charge.journal_line,
+        gateway: charge.message.gateway.clone(),
+        epoch: charge.message.epoch,
+        seq: charge.message.seq,
+        month: charge.quota.month.clone(),
+        created_at,
+    }
+}

@@ -1,0 +1,185 @@
+//! The items of one message: journal lines, reports and wants, in this order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::Executor;
+use sqlx::mysql::MySqlConnection;
+
+use farebox_core::wire::{JournalReport, LeaseKey, Report, SyncReply, SyncRequest, Want};
+
+use crate::app::Settings;
+use crate::app::books::{Books, LeaseSelection, Reference};
+use crate::app::sync::quota_of;
+use crate::app::sync::terms::PriceList;
+use crate::calendar::Month;
+use crate::store::column::OnCorrupt;
+use crate::store::{StoreError, journal_line, lease};
+
+/// What becomes of the other items when one fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Isolation {
+    /// All fail; what they change is written together.
+    Together,
+    /// They go on: each item is written by itself, inside a savepoint.
+    ItemByItem,
+}
+
+impl Isolation {
+    pub(super) fn on_corrupt(self) -> OnCorrupt {
+        match self {
+            Self::Together => OnCorrupt::Fail,
+            Self::ItemByItem => OnCorrupt::Skip,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Item<'a> {
+    Journal(&'a JournalReport),
+    Report(&'a Report),
+    Want(&'a Want),
+}
+
+/// A message being answered.
+pub(super) struct Batch<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) request: &'a SyncRequest,
+    pub(super) epoch: u64,
+    pub(super) month: Month,
+    pub(super) prices: PriceList,
+    /// The reported leases that exist, the unreadable ones included.
+    pub(super) known_leases: BTreeSet<u64>,
+    /// Units booked by journal line.
+    pub(super) journal: BTreeMap<u64, u64>,
+    pub(super) books: Books,
+    pub(super) reply: SyncReply,
+}
+
+impl<'a> Batch<'a> {
+    /// Locks the accounts that the message names and loads what its items need.
+    pub(super) async fn load(
+        tx: &mut MySqlConnection,
+        settings: &'a Settings,
+        request: &'a SyncRequest,
+        epoch: u64,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Self, StoreError> {
+        let wanted = request.wants.iter().map(|want| &want.key);
+        let wanted: Vec<&LeaseKey> =
+            wanted.filter(|key| settings.is_metered(&key.service)).collect();
+        let charged = request.journal.iter().map(|line| &line.key);
+        let keys: Vec<&LeaseKey> = wanted.iter().copied().chain(charged).collect();
+        let reported: Vec<u64> = request.reports.iter().map(|report| report.lease).collect();
+
+        let owners = lease::accounts(tx, &reported, on_corrupt).await?;
+        let known_leases = owners.iter().map(|(lease, _)| *lease).collect();
+        let owners = owners.into_iter().filter_map(|(_, account)| account);
+        let accounts = owners.chain(keys.iter().map(|key| key.account.clone())).collect();
+        let mut books = Books::lock(tx, &accounts, Some(settings), on_corrupt).await?;
+        let open_of = wanted.iter().map(|key| key.account.clone()).collect();
+        books.load_leases(tx, &LeaseSelection { ids: reported, open_of }).await?;
+
+        let month = Month::at(books.now, settings.time_zone);
+        let quotas = keys.iter().map(|key| quota_of(key, &month)).collect();
+        books.load_or_create_quotas(tx, &quotas, settings).await?;
+        let prices = PriceList::load(tx, books.now, &keys, on_corrupt).await?;
+        let lines: Vec<u64> = request.journal.iter().map(|line| line.line).collect();
+        let booked = journal_line::find(tx, &request.gateway, &request.instance, &lines).await?;
+        Ok(Self {
+            settings,
+            request,
+            epoch,
+            month,
+            prices,
+            known_leases,
+            journal: booked.into_iter().collect(),
+            books,
+            reply: SyncReply { epoch, ..SyncReply::default() },
+        })
+    }
+
+    pub(super) fn into_reply(self) -> SyncReply {
+        self.reply
+    }
+
+    /// Takes every item in and writes what changed.
+    pub(super) async fn apply_all(
+        &mut self,
+        tx: &mut MySqlConnection,
+        isolation: Isolation,
+    ) -> Result<(), StoreError> {
+        let SyncRequest { journal, reports, wants, .. } = self.request;
+        let items = journal
+            .iter()
+            .map(Item::Journal)
+            .chain(reports.iter().map(Item::Report))
+            .chain(wants.iter().map(Item::Want));
+        for item in items {
+            match isolation {
+                Isolation::Together => self.apply(tx, item).await?,
+                Isolation::ItemByItem => self.apply_alone(tx, item).await?,
+            }
+        }
+        self.books.store(tx).await
+    }
+
+    async fn apply(&mut self, tx: &mut MySqlConnection, item: Item<'a>) -> Result<(), StoreError> {
+        match item {
+            Item::Journal(line) => self.charge_journal(line),
+            Item::Report(report) => self.settle(report),
+            Item::Want(want) => self.serve(tx, want).await,
+        }
+    }
+
+    /// Takes an item in and writes it, or leaves no trace of it.
+    async fn apply_alone(
+        &mut self,
+        tx: &mut MySqlConnection,
+        item: Item<'a>,
+    ) -> Result<(), StoreError> {
+        let (books, reply, journal) =
+            (self.books.clone(), self.reply.clone(), self.journal.clone());
+        tx.execute("SAVEPOINT item").await?;
+        let outcome = match self.apply(tx, item).await {
+            Ok(()) => self.books.store(tx).await,
+            Err(err) => Err(err),
+        };
+        match outcome {
+            Ok(()) => {
+                tx.execute("RELEASE SAVEPOINT item").await?;
+                Ok(())
+            }
+            Err(err) if err.is_row_fault() => {
+                tx.execute("ROLLBACK TO SAVEPOINT item").await?;
+                (self.books, self.reply, self.journal) = (books, reply, journal);
+                tracing::error!(gateway.id = %self.request.gateway, seq = self.request.seq, ?item, error = %err,
+                    "an item of a message is left out: repair the row that the error names");
+                Ok(())
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// The message, for billing records.
+    pub(super) fn reference(&self) -> Reference<'a> {
+        Reference { gateway: &self.request.gateway, epoch: self.epoch, seq: self.request.seq }
+    }
+
+    /// When a lease that is heard of at this moment is taken back, should its gateway fall silent.
+    pub(super) fn reclaim_at(&self) -> DateTime<Utc> {
+        let twice = TimeDelta::from_std(self.settings.lease_ttl.saturating_mul(2));
+        self.books.now + twice.unwrap_or(TimeDelta::MAX)
+    }
+
+    /// How long a gateway may spend from a lease without hearing from the sidecar, in milliseconds.
+    pub(super) fn ttl_ms(&self, not_after: Option<DateTime<Utc>>) -> u64 {
+        let ttl = u64::try_from(self.settings.lease_ttl.as_millis()).unwrap_or(u64::MAX);
+        match not_after {
+            Some(end) => {
+                u64::try_from((end - self.books.now).num_milliseconds()).unwrap_or(0).min(ttl)
+            }
+            None => ttl,
+        }
+    }
+}

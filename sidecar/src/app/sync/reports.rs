@@ -1,0 +1,101 @@
+//! Usage: of leases and of journal lines.
+
+use farebox_core::lease::Usage;
+use farebox_core::wire::{Ack, JournalAck, JournalReport, Report};
+
+use crate::app::books::{Charge, quota_key};
+use crate::app::sync::batch::Batch;
+use crate::app::sync::quota_of;
+use crate::store::StoreError;
+use crate::store::billing_record::Source;
+use crate::store::journal_line::JournalLine;
+use crate::store::lease::{State, StoredLease};
+
+impl Batch<'_> {
+    /// Charges what a lease newly used, releases what it gave back, and renews it.
+    pub(super) fn settle(&mut self, report: &Report) -> Result<(), StoreError> {
+        let lease = match self.books.lease(report.lease) {
+            Some(lease) if lease.gateway == self.request.gateway => lease.clone(),
+            None if self.known_leases.contains(&report.lease) => {
+                // The gateway keeps it and reports it again, until its row is repaired.
+                let key = report.lease.to_string();
+                return Err(StoreError::Missing { table: "lease", key });
+            }
+            Some(_) | None => {
+                tracing::warn!(gateway.id = %self.request.gateway, lease.id = report.lease,
+                    "a gateway reports a lease that it never had");
+                let ack = Ack { lease: report.lease, used: 0, open: false, ttl_ms: 0 };
+                self.reply.acks.push(ack);
+                return Ok(());
+            }
+        };
+        let mut units = lease.units;
+        let usage = Usage { used: report.used, returned: report.returned, close: report.close };
+        let settled = units.settle(usage);
+
+        let held = Charge::of_lease(&lease, Source::Lease, self.reference());
+        self.books.charge_held(&held, settled.used)?;
+        self.books.release(&quota_key(&lease), lease.price, settled.released)?;
+        let late = Charge::of_lease(&lease, Source::Late, self.reference());
+        self.books.charge_unheld(&late, settled.late)?;
+
+        let gave_back = 0 < settled.released.total();
+        let renewed = self.renew(StoredLease { units, ..lease }, report.in_flight, gave_back);
+        self.reply.acks.push(Ack {
+            lease: renewed.id,
+            used: renewed.units.charged(),
+            open: renewed.units.open,
+            ttl_ms: if renewed.units.open { self.ttl_ms(renewed.not_after) } else { 0 },
+        });
+        *self.books.lease_mut(report.lease)? = renewed;
+        Ok(())
+    }
+
+    /// A lease that was just heard of. It stays recalled until its gateway has given back what it does not use: a report
+    /// may have been on its way before the recall arrived.
+    fn renew(&self, lease: StoredLease, in_flight: u64, gave_back: bool) -> StoredLease {
+        if !lease.units.open {
+            let state = if lease.state == State::Open { State::Closed } else { lease.state };
+            return StoredLease { state, recall: false, in_flight: 0, ..lease };
+        }
+        let is_idle = in_flight < lease.units.outstanding().total();
+        let is_over = lease.not_after.is_some_and(|end| end <= self.books.now);
+        StoredLease {
+            in_flight,
+            recall: is_idle && (is_over || (lease.recall && !gave_back)),
+            reclaim_at: self.reclaim_at(),
+            ..lease
+        }
+    }
+
+    /// Charges what a journal line newly used.
+    pub(super) fn charge_journal(&mut self, report: &JournalReport) -> Result<(), StoreError> {
+        let booked = self.journal.get(&report.line).copied().unwrap_or(0);
+        let total = booked.max(report.used);
+        if booked < total {
+            let terms = self.prices.terms(&report.key);
+            let charge = Charge {
+                message: self.reference(),
+                quota: quota_of(&report.key, &self.month),
+                price: terms.price,
+                price_version: terms.price_version,
+                source: Source::Journal,
+                lease: None,
+                journal_line: Some(report.line),
+            };
+            self.books.charge_unheld(&charge, total.saturating_sub(booked))?;
+            self.books.write_journal_line(JournalLine {
+                gateway: self.request.gateway.clone(),
+                instance: self.request.instance.clone(),
+                line: report.line,
+                account: report.key.account.clone(),
+                service: report.key.service.clone(),
+                route_price: report.key.price,
+                used: total,
+            });
+            self.journal.insert(report.line, total);
+        }
+        self.reply.journal_acks.push(JournalAck { line: report.line, used: total });
+        Ok(())
+    }
+}

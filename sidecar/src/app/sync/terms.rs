@@ -1,0 +1,73 @@
+//! At which price a want or a journal line is served.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use chrono::{DateTime, Utc};
+use sqlx::mysql::MySqlConnection;
+
+use farebox_core::id::ServiceName;
+use farebox_core::money::Nanos;
+use farebox_core::wire::LeaseKey;
+
+use crate::store::StoreError;
+use crate::store::column::OnCorrupt;
+use crate::store::price_version::{self, PriceVersion};
+
+/// The price that holds for a key at the moment of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// Price per unit; `None` when the service has none.
+    pub(super) price: Option<Nanos>,
+    pub(super) price_version: Option<i64>,
+    /// Until when.
+    pub(super) until: Option<DateTime<Utc>>,
+}
+
+/// The prices that one message needs.
+#[derive(Debug)]
+pub(super) struct PriceList {
+    book: BTreeMap<ServiceName, PriceVersion>,
+    routes: BTreeMap<(ServiceName, Nanos), i64>,
+}
+
+impl PriceList {
+    /// Loads the book, and the versions of the prices that the keys themselves name.
+    pub(super) async fn load(
+        tx: &mut MySqlConnection,
+        now: DateTime<Utc>,
+        keys: &[&LeaseKey],
+        on_corrupt: OnCorrupt,
+    ) -> Result<Self, StoreError> {
+        let mut list = Self { book: BTreeMap::new(), routes: BTreeMap::new() };
+        if keys.iter().any(|key| key.price.is_none()) {
+            // Later versions replace earlier ones of the same service.
+            let versions = price_version::book(tx, now, on_corrupt).await?;
+            list.book =
+                versions.into_iter().map(|version| (version.service.clone(), version)).collect();
+        }
+        for key in keys {
+            let Some(price) = key.price else { continue };
+            if let Entry::Vacant(place) = list.routes.entry((key.service.clone(), price)) {
+                place.insert(price_version::route(tx, &key.service, price).await?);
+            }
+        }
+        Ok(list)
+    }
+
+    /// The terms for a key that the list was loaded for.
+    pub(super) fn terms(&self, key: &LeaseKey) -> Terms {
+        match key.price {
+            Some(price) => Terms {
+                price: Some(price),
+                price_version: self.routes.get(&(key.service.clone(), price)).copied(),
+                until: None,
+            },
+            None => self.book.get(&key.service).map_or_else(Terms::default, |version| Terms {
+                price: Some(version.price),
+                price_version: Some(version.id),
+                until: version.effective_to,
+            }),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Wants: granted, answered "soon" while other leases are recalled, or refused.
+
+use sha2::{Digest, Sha256};
+use sqlx::mysql::MySqlConnection;
+
+use farebox_core::code::Code;
+use farebox_core::grant::{Ask, Decision, Funds, Split, decide};
+use farebox_core::limits::{GRANT_MAX, LEASE_TOTAL_MAX};
+use farebox_core::money::Nanos;
+use farebox_core::wire::{FreeQuota, Grant, LeaseKey, Refusal, Want};
+
+use crate::app::sync::batch::Batch;
+use crate::app::sync::quota_of;
+use crate::app::sync::terms::Terms;
+use crate::store::StoreError;
+use crate::store::free_quota::QuotaKey;
+use crate::store::lease::{NewLease, State, StoredLease};
+
+/// When to ask again after a recall: about the time that the other gateways need to answer it.
+const SOON_MS: u64 = 50;
+
+/// When to ask again after a refusal: a recharge works within this time.
+const REFUSED_MS: u64 = 1_000;
+
+/// A want with what decides about it.
+struct Case<'a> {
+    want: &'a Want,
+    terms: Terms,
+    quota: QuotaKey,
+    funds: Funds,
+}
+
+impl Batch<'_> {
+    /// Grants what is wanted, or says why not.
+    pub(super) async fn serve(
+        &mut self,
+        tx: &mut MySqlConnection,
+        want: &Want,
+    ) -> Result<(), StoreError> {
+        if !self.settings.is_metered(&want.key.service) {
+            self.refuse_unknown(want);
+            return Ok(());
+        }
+        let terms = self.prices.terms(&want.key);
+        let quota = quota_of(&want.key, &self.month);
+        let current = self.current_lease(&want.key, terms)?;
+        let funds = self.funds(&quota, terms)?;
+        let others =
+            self.books.open_leases(&quota.account).filter(|lease| Some(lease.id) != current);
+        let drawers = others.count().saturating_add(1) as u64;
+        let case = Case { want, terms, quota, funds };
+        match decide(funds, Ask { units: want.units, min: want.min }, drawers) {
+            Decision::Grant { units, last } => {
+                self.books.hold(&case.quota, terms.price.unwrap_or(Nanos::ZERO), units)?;
+                let id = match current {
+                    Some(id) => self.extend(id, units)?,
+                    None => self.open(tx, &case, units).await?,
+                };
+                self.grant(id, &case, last)
+            }
+            Decision::Short => self.recall_or_refuse(&case, current),
+        }
+    }
+
+    /// The open lease of this process for the key. One whose month, price or total is over is ended instead.
+    fn current_lease(&mut self, key: &LeaseKey, terms: Terms) -> Result<Option<u64>, StoreError> {
+        let found = self.books.open_leases(&key.account).find(|lease| {
+            lease.gateway == self.request.gateway && lease.epoch == self.epoch && lease.key == *key
+        });
+        let Some(lease) = found else { return Ok(None) };
+        let is_current = lease.month == self.month.text
+            && lease.price_version == terms.price_version
+            && lease.not_after.is_none_or(|end| self.books.now < end)
+            && lease.units.granted.total().saturating_add(GRANT_MAX) <= LEASE_TOTAL_MAX;
+        let id = lease.id;
+        if is_current {
+            return Ok(Some(id));
+        }
+        self.books.end_lease(id, State::Closed)?;
+        Ok(None)
+    }
+
+    fn funds(&self, quota: &QuotaKey, terms: Terms) -> Result<Funds, StoreError> {
+        Ok(Funds {
+            free_units: self.books.quota(quota).map_or(0, |quota| quota.remaining()),
+            available: self.books.available(&quota.account)?,
+            price: terms.price,
+        })
+    }
+
+    fn extend(&mut self, id: u64, units: Split) -> Result<u64, StoreError> {
+        let reclaim_at = self.reclaim_at();
+        let lease = self.books.lease_mut(id)?;
+        lease.units.extend(units);
+        lease.reclaim_at = reclaim_at;
+        Ok(id)
+    }
+
+    async fn open(
+        &mut self,
+        tx: &mut MySqlConnection,
+        case: &Case<'_>,
+        units: Split,
+    ) -> Result<u64, StoreError> {
+        let key = &case.want.key;
+        let month_end = self.month.ends_at;
+        let new = NewLease {
+            gateway: self.request.gateway.clone(),
+            epoch: self.epoch,
+            key: key.clone(),
+            open_key: open_key(key),
+            price: case.terms.price.unwrap_or(Nanos::ZERO),
+            price_version: case.terms.price_version,
+            month: self.month.text.clone(),
+            granted: units,
+            not_after: Some(case.terms.until.map_or(month_end, |until| until.min(month_end))),
+            reclaim_at: self.reclaim_at(),
+        };
+        self.books.insert_lease(tx, new).await
+    }
+
+    fn grant(&mut self, id: u64, case: &Case<'_>, last: bool) -> Result<(), StoreError> {
+        let lease = self.books.lease_mut(id)?.clone();
+        let grant = Grant {
+            lease: id,
+            key: lease.key,
+            free_units: lease.units.granted.free,
+            paid_units: lease.units.granted.paid,
+            price: lease.price,
+            ttl_ms: self.ttl_ms(lease.not_after),
+            low_water: lease.units.outstanding().total().div_euclid(2).max(1),
+            is_final: last,
+            free_quota: self.free_quota(&case.quota),
+        };
+        self.reply.grants.push(grant);
+        Ok(())
+    }
+
+    /// The account cannot meet the want by itself. When units that other leases hold unused would, they are recalled.
+    fn recall_or_refuse(
+        &mut self,
+        case: &Case<'_>,
+        current: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let mut pooled = case.funds;
+        let mut idle = Vec::new();
+        for lease in self.books.open_leases(&case.quota.account) {
+            let spare = spare_units(lease);
+            let is_same_quota =
+                lease.key.service == case.quota.service && lease.month == case.quota.month;
+            let free = if is_same_quota { spare.free } else { 0 };
+            let money = lease.price.checked_mul(spare.paid).unwrap_or(Nanos::ZERO);
+            let helps = 0 < free || (Nanos::ZERO < money && case.terms.price.is_some());
+            if Some(lease.id) != current && helps {
+                idle.push(lease.id);
+                pooled.free_units = pooled.free_units.saturating_add(free);
+                pooled.available = pooled.available.checked_add(money).unwrap_or(Nanos::MAX);
+            }
+        }
+        let soon = !idle.is_empty() && case.want.min <= pooled.total().total();
+        if soon {
+            for id in idle {
+                self.books.lease_mut(id)?.recall = true;
+            }
+        }
+        let refusal = self.refusal(case, soon);
+        self.reply.refusals.push(refusal);
+        Ok(())
+    }
+
+    fn refusal(&self, case: &Case<'_>, soon: bool) -> Refusal {
+        let code = match case.terms.price {
+            Some(_) => Code::InsufficientBalance,
+            None => Code::InsufficientQuota,
+        };
+        Refusal {
+            key: case.want.key.clone(),
+            min: case.want.min,
+            soon,
+            code: code.number(),
+            retry_after_ms: if soon { SOON_MS } else { REFUSED_MS },
+            available: case.funds.available,
+            price: case.terms.price,
+            free_quota: self.free_quota(&case.quota),
+        }
+    }
+
+    /// Nothing is free by mistake: a service that the operator neither priced nor gave a quota is refused.
+    fn refuse_unknown(&mut self, want: &Want) {
+        self.reply.refusals.push(Refusal {
+            key: want.key.clone(),
+            min: want.min,
+            soon: false,
+            code: Code::UnknownService.number(),
+            retry_after_ms: REFUSED_MS,
+            available: Nanos::ZERO,
+            price: None,
+            free_quota: FreeQuota::default(),
+        });
+    }
+
+    fn free_quota(&self, key: &QuotaKey) -> FreeQuota {
+        let resets_in_s = self.month.seconds_left(self.books.now);
+        match self.books.quota(key) {
+            Some(quota) => {
+                FreeQuota { total: quota.total, remaining: quota.remaining(), resets_in_s }
+            }
+            None => FreeQuota { resets_in_s, ..FreeQuota::default() },
+        }
+    }
+}
+
+/// What a lease holds beyond its running calls, which use the free units first.
+fn spare_units(lease: &StoredLease) -> Split {
+    let outstanding = lease.units.outstanding();
+    outstanding.minus(outstanding.take_free_first(lease.in_flight))
+}
+
+/// What makes an open lease unique within its process.
+fn open_key(key: &LeaseKey) -> [u8; 32] {
+    // A key is made of texts, which always have a JSON text.
+    Sha256::digest(serde_json::to_vec(key).unwrap_or_default()).into()
+}

@@ -1,0 +1,81 @@
+//! Months in the billing time zone.
+
+use chrono::{DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono_tz::Tz;
+
+/// A calendar month in the billing time zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Month {
+    /// `YYYY-MM`.
+    pub(crate) text: String,
+    /// The moment at which the next month begins.
+    pub(crate) ends_at: DateTime<Utc>,
+}
+
+impl Month {
+    /// The month that `now` falls into.
+    pub(crate) fn at(now: DateTime<Utc>, time_zone: Tz) -> Self {
+        let local = now.with_timezone(&time_zone);
+        let (year, month) = match local.month() {
+            12 => (local.year() + 1, 1),
+            month => (local.year(), month + 1),
+        };
+        // A first of a month always exists within the years that a database can hold.
+        let next = NaiveDate::from_ymd_opt(year, month, 1).unwrap_or(NaiveDate::MAX);
+        Self { text: local.format("%Y-%m").to_string(), ends_at: start_of(next, time_zone) }
+    }
+
+    /// Whole seconds until the month ends.
+    pub(crate) fn seconds_left(&self, now: DateTime<Utc>) -> u64 {
+        u64::try_from((self.ends_at - now).num_seconds()).unwrap_or(0)
+    }
+}
+
+/// The first moment of a local day. Where clocks skip midnight, the day begins with the first hour that exists.
+fn start_of(day: NaiveDate, time_zone: Tz) -> DateTime<Utc> {
+    let midnight = day.and_time(NaiveTime::MIN);
+    for hour in 0..24 {
+        match time_zone.from_local_datetime(&(midnight + chrono::TimeDelta::hours(hour))) {
+            LocalResult::Single(start) | LocalResult::Ambiguous(start, _) => return start.to_utc(),
+            LocalResult::None => {}
+        }
+    }
+    // Only a day that a zone left out altogether (Samoa, 2011-12-30) comes here: it ends where the next one begins.
+    (midnight + Days::new(1)).and_utc()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn month(now: &str, time_zone: Tz) -> String {
+        let now = now.parse::<DateTime<Utc>>().unwrap();
+        let month = Month::at(now, time_zone);
+        format!("{} until {}, {} s", month.text, month.ends_at, month.seconds_left(now))
+    }
+
+    #[test]
+    fn the_billing_time_zone_decides_the_month() {
+        let shanghai = chrono_tz::Asia::Shanghai;
+        for (now, expected) in [
+            ("2026-11-30T15:59:59.999Z", "2026-11 until 2026-11-30 16:00:00 UTC, 0 s"),
+            ("2026-11-30T16:00:00Z", "2026-12 until 2026-12-31 16:00:00 UTC, 2678400 s"),
+            ("2026-12-31T16:00:00Z", "2027-01 until 2027-01-31 16:00:00 UTC, 2678400 s"),
+        ] {
+            assert_eq!(month(now, shanghai), expected);
+        }
+        assert_eq!(
+            month("2026-11-30T16:00:00Z", chrono_tz::UTC),
+            "2026-11 until 2026-12-01 00:00:00 UTC, 28800 s"
+        );
+    }
+
+    #[test]
+    fn a_month_whose_first_midnight_is_skipped_begins_an_hour_later() {
+        // Asunción moved its clocks forward at midnight of 2017-10-01.
+        assert_eq!(
+            month("2017-09-30T00:00:00Z", chrono_tz::America::Asuncion),
+            "2017-09 until 2017-10-01 04:00:00 UTC, 100800 s"
+        );
+    }
+}

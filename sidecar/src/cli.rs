@@ -1,0 +1,189 @@
+//! The command line: one verb per thing an operator does.
+//!
+//! Exit codes follow sysexits: 0 done, 64 the command line or the configuration is wrong, 69 the database is away or not
+//! migrated, 1 anything else, a violated invariant included.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use self::failure::Failure;
+use crate::app::App;
+use crate::config::{Config, Environment, Log, LogLevel};
+use crate::store::Store;
+use crate::{server, telemetry};
+
+mod account;
+mod check_config;
+mod failure;
+mod invariants;
+mod prices;
+mod table;
+
+const EXIT_USAGE: u8 = 64;
+
+/// Prepaid metering for Envoy: the sidecar and its operator's tool.
+#[derive(Debug, Parser)]
+#[command(name = "farebox", version, arg_required_else_help = true)]
+struct CommandLine {
+    /// The configuration.
+    #[arg(
+        long,
+        global = true,
+        env = "FAREBOX_CONFIG",
+        value_name = "PATH",
+        default_value = "farebox.yaml"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar until SIGTERM or SIGINT.
+    Serve {
+        /// Write the bound addresses into this file, as JSON, once everything is ready.
+        #[arg(long, value_name = "PATH")]
+        ready_file: Option<PathBuf>,
+    },
+    /// Bring the database's schema up to this program's.
+    Migrate,
+    /// Check the configuration and say what holds, without touching the database.
+    CheckConfig,
+    /// Look at accounts and change their balance.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    /// Look at prices.
+    #[command(subcommand)]
+    Prices(prices::PricesCommand),
+    /// Check the books; exit code 1 when a rule is broken.
+    Invariants(OutputArgs),
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, Args)]
+struct OutputArgs {
+    /// Write JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the program: the whole of `main`.
+pub fn run() -> ExitCode {
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(err) => return refuse(&err),
+    };
+    match execute(command_line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("farebox: {}", failure.line());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Help and version are answers and end well; everything else is a mistake on the command line.
+fn refuse(err: &clap::Error) -> ExitCode {
+    // Nobody is left to be told when the terminal is gone.
+    let _ = err.print();
+    match err.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(EXIT_USAGE),
+    }
+}
+
+fn execute(CommandLine { config: path, command }: CommandLine) -> Result<(), Failure> {
+    let config = Config::load(&path, &Environment::of_process())?;
+    let Log { level, format } = config.log;
+    // What a person asked for is the output; only trouble is logged beside it.
+    let level = if matches!(command, Command::Serve { .. }) { level } else { LogLevel::Warn };
+    telemetry::start(&Log { level, format })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    let output = runtime.block_on(execute_command(&path, &config, command));
+    // What a request left behind is bounded by the shutdown before; nothing else may keep the process.
+    runtime.shutdown_background();
+    output
+}
+
+async fn execute_command(
+    path: &std::path::Path,
+    config: &Config,
+    command: Command,
+) -> Result<(), Failure> {
+    match command {
+        Command::Serve { ready_file } => {
+            for warning in &config.warnings {
+                tracing::warn!(config.key = warning.key, "{warning}");
+            }
+            // Before the database is asked for anything: a mistake in the configuration shows at once.
+            config.require_gateway_tokens()?;
+            Ok(server::serve(config, connect(config).await?, ready_file).await?)
+        }
+        Command::Migrate => {
+            let applied = connect(config).await?.migrate().await?;
+            print(&match applied {
+                0 => "the schema is up to date\n".to_owned(),
+                1 => "1 migration applied\n".to_owned(),
+                count => format!("{count} migrations applied\n"),
+            })
+        }
+        Command::CheckConfig => print(&check_config::report(path, config)?),
+        Command::Account(command) => account::execute(command, &open(config).await?).await,
+        Command::Prices(command) => prices::execute(command, &open(config).await?).await,
+        Command::Invariants(output) => invariants::execute(output, &open(config).await?).await,
+    }
+}
+
+async fn connect(config: &Config) -> Result<Store, Failure> {
+    let database = &config.database;
+    Store::connect(database.source.options(), database.max_connections)
+        .await
+        .map_err(|problem| Failure::Connect { database: database.source.to_string(), problem })
+}
+
+/// The use cases on a database that has this program's schema.
+async fn open(config: &Config) -> Result<App, Failure> {
+    let app = App::new(connect(config).await?, config.settings());
+    app.ready().await?;
+    Ok(app)
+}
+
+/// Writes a result. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(err)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|err| Failure::Output(err.into()))?;
+    print(&format!("{text}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_negative_amount_is_an_amount_and_no_option() {
+        let words = ["farebox", "account", "credit", "u1", "-0.5", "--reason", "refund"];
+        let parsed = CommandLine::try_parse_from(words).unwrap();
+        assert!(format!("{parsed:?}").contains("Nanos(-500000000)"), "{parsed:?}");
+    }
+}

@@ -1,0 +1,51 @@
+//! `farebox check-config`: everything that `serve` would refuse, and what holds when it refuses nothing.
+
+use std::path::Path;
+
+use super::failure::Failure;
+use super::table::{Column, facts, table};
+use crate::config::Config;
+
+/// What the configuration means, defaults and overrides included.
+pub(super) fn report(path: &Path, config: &Config) -> Result<String, Failure> {
+    let tokens = config.require_gateway_tokens()?.len();
+    let mut text: String =
+        config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+    let server = &config.server;
+    let redis =
+        config.redis.as_ref().map_or_else(|| "none".to_owned(), |redis| redis.addr.to_string());
+    text.push_str(&facts(&[
+        ("configuration", format!("{} is valid", path.display())),
+        ("public", format!("{} within {:?}", server.public.addr, server.public.timeout)),
+        ("internal", format!("{} within {:?}", server.internal.addr, server.internal.timeout)),
+        ("admin", server.admin.to_string()),
+        ("gateway tokens", tokens.to_string()),
+        ("database", config.database.source.to_string()),
+        ("connections", config.database.max_connections.to_string()),
+        ("redis", redis),
+        ("currency", config.billing.currency.clone()),
+        ("time zone", config.billing.time_zone.to_string()),
+        (
+            "leases",
+            format!("{:?}, {:?} after a restart", config.leases.ttl, config.leases.boot_grace),
+        ),
+    ]));
+    text.push('\n');
+    text.push_str(&services(config));
+    Ok(text)
+}
+
+fn services(config: &Config) -> String {
+    let columns =
+        [Column::Text("service"), Column::Number("price"), Column::Number("free units per month")];
+    let (prices, quotas) = (&config.billing.prices, &config.billing.free_quotas);
+    let mut names: Vec<_> = prices.keys().chain(quotas.keys()).collect();
+    names.sort();
+    names.dedup();
+    let rows = names.into_iter().map(|name| {
+        let price = prices.get(name).map_or_else(|| "-".to_owned(), ToString::to_string);
+        let units = quotas.get(name).map_or_else(|| "-".to_owned(), ToString::to_string);
+        vec![name.to_string(), price, units]
+    });
+    table(&columns, rows)
+}

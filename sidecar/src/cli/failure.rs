@@ -1,0 +1,97 @@
+//! Why a command failed, in one line, and with which exit code.
+
+use std::io;
+
+use crate::app::{CreditError, NotReady};
+use crate::config::ConfigError;
+use crate::server::ServeError;
+use crate::store::StoreError;
+use crate::telemetry::FilterError;
+
+const EXIT_FAILURE: u8 = 1;
+const EXIT_UNAVAILABLE: u8 = 69;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error(
+        "data.database.source is \"{database}\": {problem}; start the database or correct the source"
+    )]
+    Connect { database: String, problem: StoreError },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("there is no account {0}; it begins with its first call or credit")]
+    NoAccount(String),
+    #[error(transparent)]
+    Credit(CreditError),
+    /// Nobody knows whether it was made; asking again under its key tells.
+    #[error("{problem}; run it again with --key {key}, it is made once")]
+    CreditUnknown { key: String, problem: StoreError },
+    #[error("violations: {count}; the first is {first}")]
+    Violations { count: usize, first: String },
+    #[error("the result cannot be written: {0}")]
+    Output(io::Error),
+    #[error("threads cannot be started: {0}")]
+    Runtime(io::Error),
+}
+
+impl Failure {
+    /// The message in one line: drivers may break theirs.
+    pub(super) fn line(&self) -> String {
+        self.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    }
+
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Filter(_) => super::EXIT_USAGE,
+            Self::Connect { .. } => EXIT_UNAVAILABLE,
+            Self::Store(err) => of_store(err),
+            Self::NotReady(err) => of_readiness(err),
+            Self::Serve(err) => of_serve(err),
+            Self::Credit(problem) => of_credit(problem),
+            Self::CreditUnknown { problem, .. } => of_store(problem),
+            Self::NoAccount(_) | Self::Violations { .. } | Self::Output(_) | Self::Runtime(_) => {
+                EXIT_FAILURE
+            }
+        }
+    }
+}
+
+fn of_store(err: &StoreError) -> u8 {
+    if err.is_outage() { EXIT_UNAVAILABLE } else { EXIT_FAILURE }
+}
+
+fn of_readiness(err: &NotReady) -> u8 {
+    match err {
+        NotReady::Store(err) => of_store(err),
+        NotReady::Pending { .. } | NotReady::Broken { .. } => EXIT_UNAVAILABLE,
+    }
+}
+
+fn of_serve(err: &ServeError) -> u8 {
+    match err {
+        ServeError::Config(_) | ServeError::Redis(_) => super::EXIT_USAGE,
+        ServeError::Store(err) => of_store(err),
+        ServeError::NotReady(err) => of_readiness(err),
+        ServeError::Listen(_) | ServeError::ReadyFile { .. } | ServeError::Signals(_) => {
+            EXIT_FAILURE
+        }
+    }
+}
+
+fn of_credit(err: &CreditError) -> u8 {
+    match err {
+        CreditError::Zero | CreditError::Length { .. } => super::EXIT_USAGE,
+        CreditError::Store(err) => of_store(err),
+        CreditError::Conflict { .. }
+        | CreditError::Insufficient { .. }
+        | CreditError::OutOfRange { .. } => EXIT_FAILURE,
+    }
+}

@@ -1,0 +1,357 @@
+//! The configuration: `farebox.yaml`, overridden by the environment, checked before anything starts.
+//!
+//! Every mistake is one line with field, value and remedy. Nothing is free by mistake: a file without a `billing` block,
+//! or with neither prices nor free quotas in it, is refused.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use farebox_core::id::ServiceName;
+use farebox_core::money::Nanos;
+use figment::error::{Actual, Kind};
+use figment::providers::Serialized;
+use figment::value::{Dict, Value};
+use figment::{Figment, Profile};
+use rust_decimal::Decimal;
+
+pub use self::dsn::{DatabaseSource, DsnError};
+pub use self::environment::Environment;
+pub use self::error::{ConfigError, Field};
+pub use self::retired::Warning;
+pub use self::secret::Secret;
+use self::secrets::SecretSource;
+use self::value::{ByService, Text};
+pub use self::value::{HostPort, LogFormat, LogLevel};
+use crate::app::Settings;
+
+mod dsn;
+mod environment;
+mod error;
+mod retired;
+mod secret;
+mod secrets;
+mod shape;
+mod value;
+mod yaml;
+
+/// Everything an operator decides.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where each listener stands.
+    pub server: Server,
+    /// What gateways prove themselves with; several while a token is being changed. Only `serve` needs one.
+    pub gateway_tokens: Vec<Secret>,
+    /// The database.
+    pub database: Database,
+    /// The cache, if there is one.
+    pub redis: Option<Redis>,
+    /// What costs what.
+    pub billing: Billing,
+    /// How long gateways may spend alone.
+    pub leases: Leases,
+    /// What is logged how.
+    pub log: Log,
+    /// Keys that were read over.
+    pub warnings: Vec<Warning>,
+}
+
+/// `server`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// For users and payment callbacks.
+    pub public: Listener,
+    /// For gateways.
+    pub internal: Listener,
+    /// For operators.
+    pub admin: SocketAddr,
+}
+
+/// One address and the longest time that a request may take there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where to listen; port 0 takes any free one.
+    pub addr: SocketAddr,
+    /// From the request's head to the reply.
+    pub timeout: Duration,
+}
+
+/// `data.database`
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Where it is, and the login.
+    pub source: DatabaseSource,
+    /// The pool's size.
+    pub max_connections: u32,
+}
+
+/// `data.redis`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redis {
+    /// Where it is.
+    pub addr: HostPort,
+    /// The password, when it wants one.
+    pub password: Option<Secret>,
+    /// How long an answer may take.
+    pub read_timeout: Duration,
+    /// How long sending may take.
+    pub write_timeout: Duration,
+}
+
+/// `billing`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Billing {
+    /// ISO 4217.
+    pub currency: String,
+    /// Where months begin and end.
+    pub time_zone: chrono_tz::Tz,
+    /// Money per unit.
+    pub prices: BTreeMap<ServiceName, Nanos>,
+    /// Units per month.
+    pub free_quotas: BTreeMap<ServiceName, u64>,
+    /// A balance below this is low.
+    pub balance_low_threshold: Nanos,
+    /// A free quota with less than this share left is low.
+    pub quota_low_percent_threshold: Decimal,
+}
+
+/// `leases`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leases {
+    /// How long a gateway may spend without hearing from the sidecar.
+    pub ttl: Duration,
+    /// How long leases of a gateway's earlier process stand.
+    pub boot_grace: Duration,
+}
+
+/// `log`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// How much.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+impl Config {
+    /// Reads the file and the environment.
+    pub fn load(path: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|err| ConfigError::Unreadable {
+            path: path.display().to_string(),
+            problem: err.to_string(),
+        })?;
+        Self::parse(&text, environment).map_err(|err| match err {
+            ConfigError::Syntax { .. } => {
+                ConfigError::InFile { path: path.display().to_string(), problem: Box::new(err) }
+            }
+            ConfigError::Unreadable { .. }
+            | ConfigError::InFile { .. }
+            | ConfigError::UnknownKey { .. }
+            | ConfigError::Value { .. }
+            | ConfigError::Hidden { .. }
+            | ConfigError::Shape { .. }
+            | ConfigError::Service { .. }
+            | ConfigError::Missing { .. }
+            | ConfigError::Both { .. } => err,
+        })
+    }
+
+    /// Reads a configuration from its text.
+    pub fn parse(text: &str, environment: &Environment) -> Result<Self, ConfigError> {
+        let (file, warnings) = read_tree(text, environment)?;
+        let server = file.server.unwrap_or_default();
+        let stores = file.stores.unwrap_or_default();
+        let internal = server.internal.unwrap_or_default();
+        let token_file = internal.token_file.map(|path| path.0);
+        let gateway_tokens = secrets::gateway_tokens(&SecretSource {
+            environment,
+            variable: "FAREBOX_GATEWAY_TOKEN",
+            file_key: "server.internal.token_file",
+            file: token_file.as_deref(),
+        })?;
+        Ok(Self {
+            server: Server {
+                public: public_listener(server.http.unwrap_or_default()),
+                internal: Listener {
+                    addr: internal.addr.map_or(local(8108), |addr| addr.0),
+                    timeout: internal.timeout.map_or(Duration::from_secs(5), |text| text.0.0),
+                },
+                admin: server.admin.unwrap_or_default().addr.map_or(local(8109), |addr| addr.0),
+            },
+            gateway_tokens,
+            database: database(stores.database.unwrap_or_default(), environment)?,
+            redis: stores.redis.map(|block| redis(block, environment)).transpose()?,
+            billing: billing(file.billing)?,
+            leases: leases(file.leases.unwrap_or_default()),
+            log: log(file.log.unwrap_or_default()),
+            warnings,
+        })
+    }
+
+    /// What the use cases need of it.
+    pub fn settings(&self) -> Settings {
+        let Billing { currency, time_zone, prices, free_quotas, .. } = self.billing.clone();
+        let Leases { ttl, boot_grace } = self.leases;
+        Settings { currency, time_zone, free_quotas, prices, lease_ttl: ttl, boot_grace }
+    }
+
+    /// The tokens that gateways may show; a sidecar without any would serve nobody.
+    pub fn require_gateway_tokens(&self) -> Result<&[Secret], ConfigError> {
+        if self.gateway_tokens.is_empty() {
+            return Err(ConfigError::Missing {
+                field: "the gateway token",
+                remedy: "set FAREBOX_GATEWAY_TOKEN, or server.internal.token_file to a file that holds it",
+            });
+        }
+        Ok(&self.gateway_tokens)
+    }
+}
+
+/// The file with the overrides in it, without the retired keys.
+fn read_tree(
+    text: &str,
+    environment: &Environment,
+) -> Result<(shape::File, Vec<Warning>), ConfigError> {
+    let figment = Figment::new()
+        .merge(Serialized::from(yaml::parse(text)?, Profile::Default))
+        .merge(Serialized::from(environment.overrides(), Profile::Default));
+    let mut tree: Dict =
+        figment.extract().map_err(|err| explain(&err, &Dict::new(), environment))?;
+    let warnings = retired::strip(&mut tree)?;
+    let file = Value::from(tree.clone()).deserialize::<shape::File>();
+    Ok((file.map_err(|err| explain(&err, &tree, environment))?, warnings))
+}
+
+/// Turns what serde says about a tree into one line for an operator.
+fn explain(err: &figment::Error, tree: &Dict, environment: &Environment) -> ConfigError {
+    let field = Field { path: err.path.join("."), variable: environment.variable_of(&err.path) };
+    let shape = |complaint: &str| ConfigError::Shape {
+        field: field.clone(),
+        complaint: complaint.to_owned(),
+    };
+    let text = text_at(tree, &err.path);
+    match (&err.kind, text) {
+        (Kind::UnknownField(_, known), _) => {
+            ConfigError::UnknownKey { field, known: known.join(", ") }
+        }
+        (Kind::InvalidType(Actual::Unit | Actual::Option, _), _) => {
+            shape("has no value; write one or remove the key")
+        }
+        (Kind::InvalidType(Actual::Map | Actual::Seq, _), _) => {
+            shape("holds several values; write one")
+        }
+        (Kind::InvalidType(..), Some(value)) => ConfigError::Value {
+            field,
+            value: value.to_owned(),
+            complaint: "a value where a block of keys belongs; write its keys below it".to_owned(),
+        },
+        (Kind::Message(complaint), Some(value)) => {
+            ConfigError::Value { field, value: value.to_owned(), complaint: complaint.clone() }
+        }
+        (other, _) => shape(&format!("cannot be read: {other}")),
+    }
+}
+
+fn text_at<'t>(tree: &'t Dict, path: &[String]) -> Option<&'t str> {
+    let (key, rest) = path.split_first()?;
+    match tree.get(key)? {
+        Value::Dict(_, inner) => text_at(inner, rest),
+        leaf => leaf.as_str(),
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn public_listener(http: shape::Http) -> Listener {
+    Listener {
+        addr: http.addr.map_or((Ipv4Addr::UNSPECIFIED, 8107).into(), |addr| addr.0),
+        timeout: http.timeout.map_or(Duration::from_secs(1), |text| text.0.0),
+    }
+}
+
+fn database(block: shape::Database, environment: &Environment) -> Result<Database, ConfigError> {
+    let source = secrets::database_source(&block, environment)?;
+    Ok(Database { source, max_connections: block.max_connections.map_or(16, |text| text.0.0) })
+}
+
+fn redis(block: shape::Redis, environment: &Environment) -> Result<Redis, ConfigError> {
+    let addr = block.addr.ok_or(ConfigError::Missing {
+        field: "data.redis.addr",
+        remedy: "write host and port, such as 127.0.0.1:6379, or remove data.redis",
+    })?;
+    let password_file = block.password_file.map(|path| path.0);
+    let password = SecretSource {
+        environment,
+        variable: "FAREBOX_REDIS_PASSWORD",
+        file_key: "data.redis.password_file",
+        file: password_file.as_deref(),
+    };
+    let timeout = |text: Option<Text<value::Timeout>>| {
+        text.map_or(Duration::from_millis(200), |text| text.0.0)
+    };
+    Ok(Redis {
+        addr: addr.0,
+        password: password.read()?.map(|found| found.secret),
+        read_timeout: timeout(block.read_timeout),
+        write_timeout: timeout(block.write_timeout),
+    })
+}
+
+fn billing(block: Option<shape::Billing>) -> Result<Billing, ConfigError> {
+    const REMEDY: &str = "nothing is free by omission: write prices, free_quotas or both";
+    let block = block.ok_or(ConfigError::Missing { field: "billing", remedy: REMEDY })?;
+    let prices = by_service("billing.prices", block.prices, |price| price.0)?;
+    let free_quotas = by_service("billing.free_quotas", block.free_quotas, |units| units.0)?;
+    if prices.is_empty() && free_quotas.is_empty() {
+        let field = "a service in billing.prices or billing.free_quotas";
+        return Err(ConfigError::Missing { field, remedy: REMEDY });
+    }
+    Ok(Billing {
+        currency: block.currency.map_or_else(|| "CNY".to_owned(), |text| text.0.0),
+        time_zone: block.time_zone.map_or(chrono_tz::Asia::Shanghai, |text| text.0),
+        prices,
+        free_quotas,
+        balance_low_threshold: block
+            .balance_low_threshold
+            .map_or(Nanos::new(10_000_000_000), |text| text.0.0),
+        quota_low_percent_threshold: block
+            .quota_low_percent_threshold
+            .map_or(Decimal::from(20), |text| text.0.0),
+    })
+}
+
+fn by_service<T, U>(
+    table: &'static str,
+    entries: Option<ByService<T>>,
+    value: impl Fn(T) -> U,
+) -> Result<BTreeMap<ServiceName, U>, ConfigError> {
+    entries
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, text)| match name.parse() {
+            Ok(service) => Ok((service, value(text.0))),
+            Err(problem) => Err(ConfigError::Service { table, name, problem }),
+        })
+        .collect()
+}
+
+fn leases(block: shape::Leases) -> Leases {
+    Leases {
+        ttl: block.ttl.map_or(Duration::from_secs(10), |text| text.0.0),
+        boot_grace: block.boot_grace.map_or(Duration::from_secs(2), |text| text.0.0),
+    }
+}
+
+fn log(block: shape::Log) -> Log {
+    Log {
+        level: block.level.map_or(LogLevel::Info, |text| text.0),
+        format: block.format.map_or(LogFormat::Text, |text| text.0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The keys of `farebox.yaml`, as a tree of optional blocks. Nothing is decided here: defaults stand in `config.rs`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::value::{
+    BootGrace, ByService, Connections, Currency, Driver, HostPort, LeaseTtl, LogFormat, LogLevel,
+    Money, Percent, Text, Timeout, Units,
+};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    pub(crate) server: Option<Server>,
+    #[serde(rename = "data")]
+    pub(crate) stores: Option<Stores>,
+    pub(crate) billing: Option<Billing>,
+    pub(crate) leases: Option<Leases>,
+    pub(crate) log: Option<Log>,
+}
+
+/// `server`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Server {
+    pub(crate) http: Option<Http>,
+    pub(crate) internal: Option<Internal>,
+    pub(crate) admin: Option<Admin>,
+}
+
+/// `server.http`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Http {
+    pub(crate) addr: Option<Text<SocketAddr>>,
+    pub(crate) timeout: Option<Text<Timeout>>,
+}
+
+/// `server.internal`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Internal {
+    pub(crate) addr: Option<Text<SocketAddr>>,
+    pub(crate) timeout: Option<Text<Timeout>>,
+    pub(crate) token_file: Option<Text<PathBuf>>,
+}
+
+/// `server.admin`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Admin {
+    pub(crate) addr: Option<Text<SocketAddr>>,
+}
+
+/// `data`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stores {
+    pub(crate) database: Option<Database>,
+    pub(crate) redis: Option<Redis>,
+}
+
+/// `data.database`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Database {
+    #[expect(dead_code, reason = "read for its check: one driver is known")]
+    pub(crate) driver: Option<Text<Driver>>,
+    pub(crate) source: Option<Text<String>>,
+    pub(crate) source_file: Option<Text<PathBuf>>,
+    pub(crate) max_connections: Option<Text<Connections>>,
+}
+
+/// `data.redis`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Redis {
+    pub(crate) addr: Option<Text<HostPort>>,
+    pub(crate) read_timeout: Option<Text<Timeout>>,
+    pub(crate) write_timeout: Option<Text<Timeout>>,
+    pub(crate) password_file: Option<Text<PathBuf>>,
+}
+
+/// `billing`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Billing {
+    pub(crate) currency: Option<Text<Currency>>,
+    pub(crate) time_zone: Option<Text<chrono_tz::Tz>>,
+    pub(crate) prices: Option<ByService<Money>>,
+    pub(crate) free_quotas: Option<ByService<Units>>,
+    pub(crate) balance_low_threshold: Option<Text<Money>>,
+    pub(crate) quota_low_percent_threshold: Option<Text<Percent>>,
+}
+
+/// `leases`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Leases {
+    pub(crate) ttl: Option<Text<LeaseTtl>>,
+    pub(crate) boot_grace: Option<Text<BootGrace>>,
+}
+
+/// `log`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) level: Option<Text<LogLevel>>,
+    pub(crate) format: Option<Text<LogFormat>>,
+}

@@ -1,0 +1,40 @@
+//! Work that no request starts, on its clock.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::app::App;
+
+const RECLAIM_EVERY: Duration = Duration::from_secs(1);
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs the jobs until `shutdown` turns true, or its sender is gone. A failure is logged, and the next round tries again.
+pub async fn run(app: App, mut shutdown: watch::Receiver<bool>) {
+    let mut reclaim = interval(RECLAIM_EVERY);
+    let mut purge = interval(PURGE_EVERY);
+    reclaim.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    purge.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stopped(&mut shutdown) => return,
+            _ = reclaim.tick() => match app.reclaim().await {
+                Ok(0) => {}
+                Ok(leases) => tracing::info!(leases, "took back leases of silent gateways"),
+                Err(err) => tracing::error!(error = %err, "leases of silent gateways were not taken back"),
+            },
+            _ = purge.tick() => match app.purge().await {
+                Ok(0) => {}
+                Ok(replies) => tracing::debug!(replies, "deleted old replies"),
+                Err(err) => tracing::error!(error = %err, "old replies were not deleted"),
+            },
+        }
+    }
+}
+
+/// Returns when the process is to stop. What the channel lends is given back before anything else is awaited.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    drop(shutdown.wait_for(|stop| *stop).await);
+}

@@ -1,0 +1,202 @@
+//! `farebox serve`: from a checked configuration to three listeners, and back down without losing a request.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use self::listener::{Bound, ListenError, Protocols};
+use crate::api::{self, Gateways, Tokens};
+use crate::app::{App, NotReady};
+use crate::cache::Cache;
+use crate::config::{Config, ConfigError};
+use crate::jobs;
+use crate::store::{Store, StoreError};
+
+mod listener;
+
+/// How long a shutdown waits for requests in progress, then for jobs and connections.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Why the sidecar did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A secret that only `serve` needs is missing.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The Redis settings cannot be used; a Redis that is merely away is no error.
+    #[error("data.redis.addr cannot be used: {0}")]
+    Redis(#[from] redis::RedisError),
+    /// The price book was not brought in line.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address that cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The ready file cannot be written or removed.
+    #[error("--ready-file is {path:?}: {problem}; name a file in a directory that can be written")]
+    ReadyFile {
+        /// Its path.
+        path: String,
+        /// What the system said.
+        problem: io::Error,
+    },
+    /// The system gives no signals.
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+    /// The schema is not this program's.
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
+}
+
+/// The bound addresses, as the ready file tells them.
+#[derive(Debug, Serialize)]
+struct Addresses {
+    internal: SocketAddr,
+    admin: SocketAddr,
+    public: SocketAddr,
+}
+
+struct Listeners {
+    internal: Bound,
+    admin: Bound,
+    public: Bound,
+}
+
+/// Serves on a database that is connected, until SIGTERM or SIGINT.
+pub async fn serve(
+    config: &Config,
+    store: Store,
+    ready_file: Option<PathBuf>,
+) -> Result<(), ServeError> {
+    let tokens = Tokens::new(config.require_gateway_tokens()?);
+    if let Some(path) = &ready_file {
+        remove_stale(path)?;
+    }
+    let app = App::new(store.clone(), config.settings());
+    app.ready().await?;
+    let changed = app.seed_prices().await?;
+    tracing::info!(price.changed_count = changed, "the price book follows the configuration");
+    let cache = Cache::open(config.redis.as_ref())?;
+    let listeners = Listeners::bind(config).await?;
+    let addresses = listeners.addresses();
+
+    let (stop, stopping) = watch::channel(false);
+    let mut signals = Signals::new().map_err(ServeError::Signals)?;
+    let jobs = tokio::spawn(jobs::run(app.clone(), stopping.clone()));
+    tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.announce().await }
+    });
+    let gateways = Gateways::new(app.clone(), tokens, config.server.internal.timeout);
+    let servers = listeners.spawn(gateways, app, cache, &stopping);
+    if let Some(path) = &ready_file {
+        write_ready(path, &addresses)?;
+    }
+    let name = signals.recv().await;
+    tracing::info!(signal = name, "shutting down");
+    // Every receiver may be gone already, which is what the value asks for.
+    let _ = stop.send(true);
+    wind_down(servers, jobs, &store).await;
+    Ok(())
+}
+
+impl Listeners {
+    /// All three before any of them serves: a sidecar that cannot stand whole does not stand at all.
+    async fn bind(config: &Config) -> Result<Self, ListenError> {
+        let server = &config.server;
+        Ok(Self {
+            internal: Bound::new("internal", server.internal.addr).await?,
+            admin: Bound::new("admin", server.admin).await?,
+            public: Bound::new("public", server.public.addr).await?,
+        })
+    }
+
+    fn addresses(&self) -> Addresses {
+        Addresses { internal: self.internal.addr, admin: self.admin.addr, public: self.public.addr }
+    }
+
+    fn spawn(
+        self,
+        gateways: Gateways,
+        app: App,
+        cache: Cache,
+        stopping: &watch::Receiver<bool>,
+    ) -> JoinSet<()> {
+        let Self { internal, admin, public } = self;
+        let mut servers = JoinSet::new();
+        let routes = api::internal(gateways);
+        servers.spawn(internal.serve(routes, Protocols::Http1And2, stopping.clone()));
+        servers.spawn(admin.serve(api::admin(app, cache), Protocols::Http1, stopping.clone()));
+        servers.spawn(public.serve(api::public(), Protocols::Http1, stopping.clone()));
+        servers
+    }
+}
+
+/// Requests first, then the jobs, then the connections they used; each part bounded, because an orchestrator kills late ones.
+async fn wind_down(mut servers: JoinSet<()>, jobs: tokio::task::JoinHandle<()>, store: &Store) {
+    let drained = async { while servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
+        tracing::warn!("requests were still open when their time was up");
+    }
+    let rest = async {
+        if let Err(err) = jobs.await {
+            tracing::error!(error = %err, "the jobs ended early");
+        }
+        store.close().await;
+    };
+    if tokio::time::timeout(DRAIN_MAX, rest).await.is_err() {
+        tracing::warn!(
+            "transactions were still open when their time was up; the database rolls them back"
+        );
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn recv(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Whoever waits for the file must not find that of an earlier run.
+fn remove_stale(path: &Path) -> Result<(), ServeError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(ready_file_error(path, err)),
+    }
+}
+
+/// Written beside and renamed, so that a reader finds the whole file or none.
+fn write_ready(path: &Path, addresses: &Addresses) -> Result<(), ServeError> {
+    let text = serde_json::to_string(addresses).map_err(io::Error::from);
+    let partial = path.with_extension("partial");
+    text.and_then(|text| fs::write(&partial, text))
+        .and_then(|()| fs::rename(&partial, path))
+        .map_err(|err| ready_file_error(path, err))
+}
+
+fn ready_file_error(path: &Path, problem: io::Error) -> ServeError {
+    ServeError::ReadyFile { path: path.display().to_string(), problem }
+}

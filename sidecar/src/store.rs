@@ -1,0 +1,177 @@
+//! The database: SQL and nothing else.
+//!
+//! A file per table. Many rows travel as one JSON parameter, unfolded by `JSON_TABLE`: the text of a statement never
+//! depends on how many rows it writes, and MySQL and MariaDB both take it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::migrate::Migrator;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, Executor, MySql, Row, Transaction};
+
+pub use crate::store::error::{NotReady, StoreError};
+
+pub(crate) mod audit_log;
+pub(crate) mod billing_record;
+pub(crate) mod column;
+mod error;
+pub(crate) mod free_quota;
+pub(crate) mod gateway;
+pub(crate) mod idempotency_key;
+pub(crate) mod invariant;
+pub(crate) mod job_lease;
+pub(crate) mod journal_line;
+pub(crate) mod lease;
+pub(crate) mod ledger_entry;
+pub(crate) mod price_version;
+pub(crate) mod retry;
+pub(crate) mod sync_reply;
+pub(crate) mod user_balance;
+
+/// The schema, compiled in.
+static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// How long a request waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What every connection is set to. READ COMMITTED: a statement after a lock sees what the lock's holder before wrote.
+/// The lock wait is short, because a transaction that waited in vain is tried again as a whole.
+const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+const SESSION_VARIABLES: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
+     innodb_lock_wait_timeout = 2";
+
+/// A transaction in progress.
+pub(crate) type Tx = Transaction<'static, MySql>;
+
+/// A pool of connections to MySQL or MariaDB.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: MySqlPool,
+}
+
+impl Store {
+    /// Connects at once, so that a wrong address or password shows at the start.
+    pub async fn connect(
+        options: &MySqlConnectOptions,
+        max_connections: u32,
+    ) -> Result<Self, StoreError> {
+        let options = options.clone().charset("utf8mb4").pipes_as_concat(false);
+        knock(&options).await?;
+        let pool = MySqlPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _| Box::pin(set_session(connection)))
+            .connect_with(options)
+            .await?;
+        Ok(Self { pool })
+    }
+
+    /// A pool that has not connected yet, for tests of what stands above the database.
+    #[cfg(test)]
+    pub(crate) fn unconnected(options: &MySqlConnectOptions) -> Self {
+        let pool = MySqlPoolOptions::new().acquire_timeout(Duration::from_millis(500));
+        Self { pool: pool.connect_lazy_with(options.clone()) }
+    }
+
+    /// Waits for the transactions in progress and closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Applies the migrations that are missing; their number.
+    pub async fn migrate(&self) -> Result<usize, StoreError> {
+        let before = self.applied_migrations().await?;
+        let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
+        // A newer sidecar may have migrated the database already: the older ones beside it go on.
+        migrator.set_ignore_missing(true);
+        migrator.run(&self.pool).await.map_err(StoreError::Migrate)?;
+        let after = self.applied_migrations().await?;
+        Ok(after.len().saturating_sub(before.len()))
+    }
+
+    /// Whether the database is reachable and has every migration.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        let applied = self.applied_migrations().await?;
+        for migration in MIGRATOR.iter() {
+            match applied.iter().find(|(version, _)| *version == migration.version) {
+                Some((_, true)) => {}
+                Some((version, false)) => return Err(NotReady::Broken { version: *version }),
+                None => return Err(NotReady::Pending { version: migration.version }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Every migration that was begun, and whether it was finished.
+    async fn applied_migrations(&self) -> Result<Vec<(i64, bool)>, StoreError> {
+        const NO_SUCH_TABLE: u16 = 1146;
+        let rows = sqlx::query("SELECT version, success FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::from);
+        match rows {
+            Ok(rows) => Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect()),
+            Err(err) if err.number() == Some(NO_SUCH_TABLE) => Ok(Vec::new()),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Begins a transaction; it ends in [`finish`].
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(self.pool.begin().await?)
+    }
+
+    /// A connection of its own, for [`begin_snapshot`].
+    pub(crate) async fn acquire(&self) -> Result<PoolConnection<MySql>, StoreError> {
+        Ok(self.pool.acquire().await?)
+    }
+}
+
+/// Begins a transaction that only reads, and sees the database as it is at this moment.
+pub(crate) async fn begin_snapshot(
+    connection: &mut PoolConnection<MySql>,
+) -> Result<Transaction<'_, MySql>, StoreError> {
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+    Ok(connection.begin_with("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?)
+}
+
+/// Connects once without the pool, which tries a refused connection again until its time is up and then names the timeout
+/// instead of the reason.
+async fn knock(options: &MySqlConnectOptions) -> Result<(), StoreError> {
+    let connect = MySqlConnection::connect_with(options);
+    let connection = tokio::time::timeout(ACQUIRE_TIMEOUT, connect).await;
+    Ok(connection.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?)
+}
+
+async fn set_session(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    connection.execute(SESSION).await?;
+    connection.execute(SESSION_VARIABLES).await?;
+    Ok(())
+}
+
+/// Ends a transaction: COMMIT for a value, ROLLBACK for an error.
+///
+/// After a lock wait timeout the server has undone the last statement only: without the ROLLBACK the rest would stay.
+pub(crate) async fn finish<T, E: From<StoreError>>(tx: Tx, outcome: Result<T, E>) -> Result<T, E> {
+    match outcome {
+        Ok(value) => {
+            tx.commit().await.map_err(|err| E::from(StoreError::from_commit(err)))?;
+            Ok(value)
+        }
+        Err(err) => {
+            if let Err(rollback) = tx.rollback().await {
+                // The server rolls back by itself when the connection ends, and a broken one leaves the pool.
+                tracing::warn!(error = %rollback, "a ROLLBACK did not reach the database");
+            }
+            Err(err)
+        }
+    }
+}
+
+/// The database's clock, to the millisecond that the columns hold.
+pub(crate) async fn now(connection: &mut MySqlConnection) -> Result<DateTime<Utc>, StoreError> {
+    let row = sqlx::query("SELECT UTC_TIMESTAMP(3)").fetch_one(connection).await?;
+    Ok(row.try_get::<chrono::NaiveDateTime, _>(0)?.and_utc())
+}

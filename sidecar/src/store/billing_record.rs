@@ -1,0 +1,151 @@
+//! `billing_record`: one row per charge.
+
+use serde::Serialize;
+use sqlx::mysql::{MySqlConnection, MySqlRow};
+
+use chrono::{DateTime, Utc};
+use farebox_core::id::{AccountId, GatewayId, ServiceName};
+use farebox_core::money::Nanos;
+
+use crate::store::StoreError;
+use crate::store::column::{Columns, OnCorrupt, json, read_all};
+
+/// What paid for a charge: the predecessor's `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Payment {
+    Free,
+    Balance,
+    Mixed,
+}
+
+/// What reported the usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Source {
+    /// From what a lease held.
+    Lease,
+    /// By a lease that had given the units back.
+    Late,
+    /// Without a lease.
+    Journal,
+}
+
+/// A record to write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct NewRecord {
+    pub(crate) id: String,
+    pub(crate) account: AccountId,
+    pub(crate) service: ServiceName,
+    pub(crate) payment: Payment,
+    pub(crate) amount: Nanos,
+    pub(crate) owed: Nanos,
+    pub(crate) count: u64,
+    pub(crate) free_units: u64,
+    pub(crate) paid_units: u64,
+    pub(crate) unit_price: Option<Nanos>,
+    pub(crate) price_version: Option<i64>,
+    pub(crate) source: Source,
+    pub(crate) lease: Option<u64>,
+    pub(crate) journal_line: Option<u64>,
+    pub(crate) gateway: GatewayId,
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
+    pub(crate) month: String,
+    /// Text for [`JSON_TABLE`](crate::store).
+    pub(crate) created_at: String,
+}
+
+/// A record as it is read.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) id: String,
+    pub(crate) service: String,
+    pub(crate) payment: String,
+    pub(crate) source: String,
+    pub(crate) count: u64,
+    pub(crate) free_units: u64,
+    pub(crate) paid_units: u64,
+    pub(crate) unit_price: Option<Nanos>,
+    pub(crate) amount: Nanos,
+    pub(crate) owed: Nanos,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+fn read(row: &MySqlRow) -> Result<Record, StoreError> {
+    let columns = Columns::new(row, "billing_record", "billing_record_id");
+    Ok(Record {
+        id: columns.text("billing_record_id")?,
+        service: columns.text("service_name")?,
+        payment: columns.text("type")?,
+        source: columns.text("source")?,
+        count: columns.units("count")?,
+        free_units: columns.units("free_units")?,
+        paid_units: columns.units("paid_units")?,
+        unit_price: columns.nanos_or_null("unit_price")?,
+        amount: columns.nanos("amount")?,
+        owed: columns.nanos("owed")?,
+        created_at: columns.time("created_at")?,
+    })
+}
+
+/// The newest records of an account, newest first.
+pub(crate) async fn newest(
+    connection: &mut MySqlConnection,
+    account: &AccountId,
+    limit: u64,
+) -> Result<Vec<Record>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT billing_record_id, service_name, type, source, count, free_units, paid_units, unit_price, amount, owed,
+                created_at
+         FROM billing_record WHERE user_id = ? ORDER BY created_at DESC, billing_record_id DESC LIMIT ?",
+    )
+    .bind(account.as_str())
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, OnCorrupt::Fail, read)
+}
+
+/// Writes records.
+pub(crate) async fn insert(
+    connection: &mut MySqlConnection,
+    records: &[NewRecord],
+) -> Result<(), StoreError> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO billing_record
+           (billing_record_id, user_id, service_name, type, amount, owed, count, free_units, paid_units, unit_price,
+            price_version_id, source, lease_id, journal_line, gateway_id, epoch, seq, reset_month, created_at)
+         SELECT new.id, new.account, new.service, new.payment, new.amount, new.owed, new.count, new.free_units,
+                new.paid_units, new.unit_price, new.price_version, new.source, new.lease, new.journal_line, new.gateway,
+                new.epoch, new.seq, new.month, new.created_at
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.id',
+           account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account',
+           service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.service',
+           payment VARCHAR(8) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.payment',
+           amount DECIMAL(19,9) PATH '$.amount',
+           owed DECIMAL(19,9) PATH '$.owed',
+           count BIGINT PATH '$.count',
+           free_units BIGINT PATH '$.free_units',
+           paid_units BIGINT PATH '$.paid_units',
+           unit_price DECIMAL(19,9) PATH '$.unit_price',
+           price_version BIGINT PATH '$.price_version',
+           source VARCHAR(8) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.source',
+           lease BIGINT PATH '$.lease',
+           journal_line BIGINT UNSIGNED PATH '$.journal_line',
+           gateway VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.gateway',
+           epoch BIGINT PATH '$.epoch',
+           seq BIGINT UNSIGNED PATH '$.seq',
+           month CHAR(7) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.month',
+           created_at DATETIME(3) PATH '$.created_at'
+         )) AS new",
+    )
+    .bind(json(&records))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

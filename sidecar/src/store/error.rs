@@ -1,0 +1,188 @@
+//! What can go wrong between this process and its database.
+
+use sqlx::migrate::MigrateError;
+use sqlx::mysql::MySqlDatabaseError;
+
+/// A failure of the database side.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No connection within the time limit, or the connection broke before anything was committed.
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(#[source] sqlx::Error),
+    /// The connection broke during COMMIT: repeating with the same key tells.
+    #[error("the database did not say whether it committed: {0}")]
+    CommitUnknown(#[source] sqlx::Error),
+    /// Other transactions were in the way every time.
+    #[error("gave up after {attempts} attempts: {source}")]
+    Exhausted {
+        /// How often it was tried.
+        attempts: u32,
+        /// The last failure.
+        source: Box<StoreError>,
+    },
+    /// Two sidecars created the same row at the same moment; the next attempt finds it.
+    #[error("another transaction created the same {table} row")]
+    Raced {
+        /// Where.
+        table: &'static str,
+    },
+    /// A value that the code cannot read.
+    #[error("{table}.{column} of {key} cannot be read")]
+    Corrupt {
+        /// Where.
+        table: &'static str,
+        /// Where in the row.
+        column: &'static str,
+        /// Which row.
+        key: String,
+    },
+    /// A row that must exist does not, or cannot be read.
+    #[error("{table} has no readable row for {key}")]
+    Missing {
+        /// Where.
+        table: &'static str,
+        /// Which row.
+        key: String,
+    },
+    /// Rows were not as a guarded statement needs them.
+    #[error("{table}: {changed} of {expected} rows changed")]
+    Guard {
+        /// Where.
+        table: &'static str,
+        /// Rows that were to change.
+        expected: u64,
+        /// Rows that did.
+        changed: u64,
+    },
+    /// A quantity beyond what a column holds.
+    #[error("{what} of {key} is out of range")]
+    OutOfRange {
+        /// Which quantity.
+        what: &'static str,
+        /// Whose.
+        key: String,
+    },
+    /// This process lost a job to another one.
+    #[error("job {job} belongs to another sidecar now")]
+    Fenced {
+        /// Which job.
+        job: &'static str,
+    },
+    /// A migration failed.
+    #[error("migration failed: {0}")]
+    Migrate(#[source] MigrateError),
+    /// Any other failure that the driver reports.
+    #[error("the database refused a statement: {0}")]
+    Driver(#[source] sqlx::Error),
+}
+
+/// Deadlock, lock wait timeout, MariaDB's snapshot conflict, NOWAIT.
+const TRANSIENT: [u16; 4] = [1213, 1205, 1020, 3572];
+
+/// What a server says that shuts down, is full, or became a replica.
+const UNREACHABLE: [u16; 6] = [1040, 1053, 1290, 1836, 1927, 3169];
+
+/// CHECK (MySQL, MariaDB), range, NULL, length, value, duplicate, division by zero.
+const ROW_FAULTS: [u16; 10] = [3819, 4025, 1690, 1264, 1048, 1406, 1366, 1292, 1062, 1365];
+
+const DUPLICATE: u16 = 1062;
+
+impl From<sqlx::Error> for StoreError {
+    fn from(err: sqlx::Error) -> Self {
+        match &err {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unreachable(err),
+            _ if error_number(&err).is_some_and(|number| UNREACHABLE.contains(&number)) => {
+                Self::Unreachable(err)
+            }
+            _ => Self::Driver(err),
+        }
+    }
+}
+
+impl StoreError {
+    /// A failed COMMIT: an answer of the server is an answer, silence is not.
+    pub(crate) fn from_commit(err: sqlx::Error) -> Self {
+        match Self::from(err) {
+            Self::Unreachable(err) => Self::CommitUnknown(err),
+            other => other,
+        }
+    }
+
+    /// The server's error number.
+    pub(crate) fn number(&self) -> Option<u16> {
+        match self {
+            Self::Driver(err) => error_number(err),
+            _ => None,
+        }
+    }
+
+    /// Whether the whole transaction may be tried again at once.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Raced { .. })
+            || self.number().is_some_and(|number| TRANSIENT.contains(&number))
+    }
+
+    /// Whether the cause is in the rows or in the message, so that trying again gives the same.
+    pub(crate) fn is_row_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. }
+                | Self::Missing { .. }
+                | Self::Guard { .. }
+                | Self::OutOfRange { .. }
+        ) || self.number().is_some_and(|number| ROW_FAULTS.contains(&number))
+    }
+
+    /// Whether the database could not serve this now: the same request can be sent again later.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable(_)
+            | Self::CommitUnknown(_)
+            | Self::Exhausted { .. }
+            | Self::Raced { .. } => true,
+            Self::Corrupt { .. }
+            | Self::Missing { .. }
+            | Self::Guard { .. }
+            | Self::OutOfRange { .. }
+            | Self::Fenced { .. }
+            | Self::Migrate(_)
+            | Self::Driver(_) => false,
+        }
+    }
+
+    /// Whether a row with the same key was there before.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        self.number() == Some(DUPLICATE)
+    }
+}
+
+fn error_number(err: &sqlx::Error) -> Option<u16> {
+    err.as_database_error()
+        .and_then(|err| err.try_downcast_ref::<MySqlDatabaseError>())
+        .map(MySqlDatabaseError::number)
+}
+
+/// Why the database cannot serve requests.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    /// It does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its schema is older than this program.
+    #[error("migration {version} is not applied: run `farebox migrate`")]
+    Pending {
+        /// The first one missing.
+        version: i64,
+    },
+    /// A migration broke off.
+    #[error("migration {version} broke off: repair the schema by hand and run `farebox migrate`")]
+    Broken {
+        /// Which.
+        version: i64,
+    },
+}

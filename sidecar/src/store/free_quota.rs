@@ -1,0 +1,171 @@
+//! `free_quota`: units per account, service and month that cost nothing.
+
+use serde::Serialize;
+use sqlx::mysql::{MySqlConnection, MySqlRow};
+
+use farebox_core::id::{AccountId, ServiceName};
+
+use crate::store::StoreError;
+use crate::store::column::{Columns, OnCorrupt, json, read_all, require_changed};
+
+const TABLE: &str = "free_quota";
+
+/// Which quota.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct QuotaKey {
+    pub(crate) account: AccountId,
+    pub(crate) service: ServiceName,
+    /// `YYYY-MM`.
+    pub(crate) month: String,
+}
+
+/// A month's free quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Quota {
+    pub(crate) key: QuotaKey,
+    pub(crate) total: u64,
+    pub(crate) used: u64,
+    pub(crate) held: u64,
+}
+
+impl Quota {
+    /// Units neither used nor held.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.total.saturating_sub(self.used).saturating_sub(self.held)
+    }
+}
+
+/// A row to create.
+#[derive(Debug, Serialize)]
+pub(crate) struct NewQuota<'a> {
+    pub(crate) id: String,
+    #[serde(flatten)]
+    pub(crate) key: &'a QuotaKey,
+    pub(crate) total: u64,
+}
+
+/// What a transaction adds to a quota's columns.
+#[derive(Debug, Serialize)]
+pub(crate) struct QuotaChange<'a> {
+    #[serde(flatten)]
+    pub(crate) key: &'a QuotaKey,
+    pub(crate) used: i64,
+    pub(crate) held: i64,
+}
+
+fn read(row: &MySqlRow) -> Result<Quota, StoreError> {
+    let columns = Columns::new(row, TABLE, "free_quota_id");
+    Ok(Quota {
+        key: QuotaKey {
+            account: columns.name("user_id")?,
+            service: columns.name("service_name")?,
+            month: columns.text("reset_month")?,
+        },
+        total: columns.units("total_quota")?,
+        used: columns.units("used_quota")?,
+        held: columns.units("held_quota")?,
+    })
+}
+
+/// Reads the rows that exist.
+pub(crate) async fn find(
+    connection: &mut MySqlConnection,
+    keys: &[&QuotaKey],
+    on_corrupt: OnCorrupt,
+) -> Result<Vec<Quota>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(
+        "SELECT free_quota.free_quota_id, free_quota.user_id, free_quota.service_name, free_quota.reset_month,
+                free_quota.total_quota, free_quota.used_quota, free_quota.held_quota
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account',
+           service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.service',
+           month CHAR(7) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.month'
+         )) AS wanted
+         STRAIGHT_JOIN free_quota FORCE INDEX (uk_user_service_month)
+           ON free_quota.user_id = wanted.account AND free_quota.service_name = wanted.service
+          AND free_quota.reset_month = wanted.month",
+    )
+    .bind(json(&keys))
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, on_corrupt, read)
+}
+
+/// Reads the rows of one account and month, by service.
+pub(crate) async fn find_month(
+    connection: &mut MySqlConnection,
+    account: &AccountId,
+    month: &str,
+) -> Result<Vec<Quota>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT free_quota_id, user_id, service_name, reset_month, total_quota, used_quota, held_quota
+         FROM free_quota WHERE user_id = ? AND reset_month = ? ORDER BY service_name",
+    )
+    .bind(account.as_str())
+    .bind(month)
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, OnCorrupt::Fail, read)
+}
+
+/// Creates rows. The account is locked, so nobody else creates the same ones.
+pub(crate) async fn create(
+    connection: &mut MySqlConnection,
+    quotas: &[NewQuota<'_>],
+) -> Result<(), StoreError> {
+    if quotas.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO free_quota
+           (free_quota_id, user_id, service_name, reset_month, total_quota, used_quota, held_quota, created_at, updated_at)
+         SELECT new.id, new.account, new.service, new.month, new.total, 0, 0, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3)
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.id',
+           account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account',
+           service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.service',
+           month CHAR(7) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.month',
+           total BIGINT PATH '$.total'
+         )) AS new",
+    )
+    .bind(json(&quotas))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Adds the changes, guarded: used and held never beyond the total.
+pub(crate) async fn update(
+    connection: &mut MySqlConnection,
+    changes: &[QuotaChange<'_>],
+) -> Result<(), StoreError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let changed = sqlx::query(
+        "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
+           account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account',
+           service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.service',
+           month CHAR(7) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.month',
+           used BIGINT PATH '$.used',
+           held BIGINT PATH '$.held'
+         )) AS more
+         STRAIGHT_JOIN free_quota FORCE INDEX (uk_user_service_month)
+           ON free_quota.user_id = more.account AND free_quota.service_name = more.service
+          AND free_quota.reset_month = more.month
+         SET free_quota.used_quota = free_quota.used_quota + more.used,
+             free_quota.held_quota = free_quota.held_quota + more.held,
+             free_quota.updated_at = UTC_TIMESTAMP(3)
+         WHERE free_quota.used_quota + more.used >= 0
+           AND free_quota.held_quota + more.held >= 0
+           AND free_quota.used_quota + more.used + free_quota.held_quota + more.held <= free_quota.total_quota",
+    )
+    .bind(json(&changes))
+    .execute(connection)
+    .await?
+    .rows_affected();
+    require_changed(TABLE, changes.len(), changed)
+}

@@ -1,0 +1,70 @@
+//! `gateway`: which number each process of a gateway has.
+
+use sqlx::Row;
+use sqlx::mysql::MySqlConnection;
+
+use farebox_core::id::GatewayId;
+
+use crate::store::StoreError;
+
+/// The number of this instance; `None` when it is new.
+pub(crate) async fn find_epoch(
+    connection: &mut MySqlConnection,
+    gateway: &GatewayId,
+    instance: &str,
+) -> Result<Option<u64>, StoreError> {
+    let row = sqlx::query(
+        "SELECT CAST(epoch AS UNSIGNED) FROM gateway WHERE gateway_id = ? AND instance = ?",
+    )
+    .bind(gateway.as_str())
+    .bind(instance)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+/// Gives a new instance the next number. [`StoreError::Raced`] when another transaction does the same.
+pub(crate) async fn create_epoch(
+    connection: &mut MySqlConnection,
+    gateway: &GatewayId,
+    instance: &str,
+) -> Result<u64, StoreError> {
+    let row = sqlx::query(
+        "SELECT CAST(COALESCE(MAX(epoch), 0) + 1 AS UNSIGNED) FROM gateway WHERE gateway_id = ?",
+    )
+    .bind(gateway.as_str())
+    .fetch_one(&mut *connection)
+    .await?;
+    let epoch: u64 = row.try_get(0)?;
+    let inserted = sqlx::query(
+        "INSERT INTO gateway (gateway_id, epoch, instance, first_seen_at, last_seen_at)
+         VALUES (?, ?, ?, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
+    )
+    .bind(gateway.as_str())
+    .bind(epoch)
+    .bind(instance)
+    .execute(connection)
+    .await
+    .map_err(StoreError::from);
+    match inserted {
+        Ok(_) => Ok(epoch),
+        Err(err) if err.is_duplicate() => Err(StoreError::Raced { table: "gateway" }),
+        Err(err) => Err(err),
+    }
+}
+
+/// Notes that the instance is alive.
+pub(crate) async fn touch(
+    connection: &mut MySqlConnection,
+    gateway: &GatewayId,
+    epoch: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE gateway SET last_seen_at = UTC_TIMESTAMP(3) WHERE gateway_id = ? AND epoch = ?",
+    )
+    .bind(gateway.as_str())
+    .bind(epoch)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

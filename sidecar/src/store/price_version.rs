@@ -1,0 +1,138 @@
+//! `price_version`: prices, none of which ever changes.
+
+use chrono::{DateTime, Utc};
+use sqlx::mysql::{MySqlConnection, MySqlRow};
+
+use farebox_core::id::ServiceName;
+use farebox_core::money::Nanos;
+
+use crate::store::StoreError;
+use crate::store::column::{Columns, OnCorrupt, decimal, read_all};
+
+/// A price of a service and its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PriceVersion {
+    pub(crate) id: i64,
+    pub(crate) service: ServiceName,
+    /// `book` or `route`.
+    pub(crate) source: String,
+    pub(crate) price: Nanos,
+    pub(crate) effective_from: DateTime<Utc>,
+    pub(crate) effective_to: Option<DateTime<Utc>>,
+}
+
+fn read(row: &MySqlRow) -> Result<PriceVersion, StoreError> {
+    let columns = Columns::new(row, "price_version", "price_version_id");
+    Ok(PriceVersion {
+        id: columns.integer("price_version_id")?,
+        service: columns.name("service_name")?,
+        source: columns.text("source")?,
+        price: columns.nanos("price")?,
+        effective_from: columns.time("effective_from")?,
+        effective_to: columns.time_or_null("effective_to")?,
+    })
+}
+
+/// Every version, by service, the newest first.
+pub(crate) async fn all(connection: &mut MySqlConnection) -> Result<Vec<PriceVersion>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT price_version_id, service_name, source, price, effective_from, effective_to FROM price_version
+         ORDER BY service_name, source, effective_from DESC, price_version_id DESC",
+    )
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, OnCorrupt::Fail, read)
+}
+
+/// The price book in force at `now`.
+pub(crate) async fn book(
+    connection: &mut MySqlConnection,
+    now: DateTime<Utc>,
+    on_corrupt: OnCorrupt,
+) -> Result<Vec<PriceVersion>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT price_version_id, service_name, source, price, effective_from, effective_to FROM price_version
+         WHERE source = 'book' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
+         ORDER BY effective_from, price_version_id",
+    )
+    .bind(now)
+    .bind(now)
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, on_corrupt, read)
+}
+
+/// Adds a version to the book, from `now` on.
+pub(crate) async fn open_book(
+    connection: &mut MySqlConnection,
+    service: &ServiceName,
+    price: Nanos,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO price_version (service_name, source, price, effective_from) VALUES (?, 'book', ?, ?)
+         ON DUPLICATE KEY UPDATE effective_to = NULL",
+    )
+    .bind(service.as_str())
+    .bind(decimal(price))
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends a version.
+pub(crate) async fn close(
+    connection: &mut MySqlConnection,
+    id: i64,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE price_version SET effective_to = ? WHERE price_version_id = ?")
+        .bind(now)
+        .bind(id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The version of a price that a route names; it is created when it is new.
+pub(crate) async fn route(
+    connection: &mut MySqlConnection,
+    service: &ServiceName,
+    price: Nanos,
+) -> Result<i64, StoreError> {
+    if let Some(id) = find_route(connection, service, price).await? {
+        return Ok(id);
+    }
+    sqlx::query(
+        "INSERT INTO price_version (service_name, source, price, effective_from)
+         VALUES (?, 'route', ?, '1970-01-01 00:00:00')
+         ON DUPLICATE KEY UPDATE price = price_version.price",
+    )
+    .bind(service.as_str())
+    .bind(decimal(price))
+    .execute(&mut *connection)
+    .await?;
+    find_route(connection, service, price).await?.ok_or_else(|| StoreError::Missing {
+        table: "price_version",
+        key: format!("{service} at {price}"),
+    })
+}
+
+async fn find_route(
+    connection: &mut MySqlConnection,
+    service: &ServiceName,
+    price: Nanos,
+) -> Result<Option<i64>, StoreError> {
+    let row = sqlx::query(
+        "SELECT price_version_id FROM price_version WHERE service_name = ? AND source = 'route' AND price = ?",
+    )
+    .bind(service.as_str())
+    .bind(decimal(price))
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        Columns::new(&row, "price_version", "price_version_id").integer("price_version_id")
+    })
+    .transpose()
+}

@@ -1,0 +1,15 @@
+//! The database side against a real server: MariaDB of this machine, or the one that `FAREBOX_TEST_DATABASE` names.
+
+mod concurrency;
+mod credit;
+mod database;
+mod faults;
+mod fixture;
+mod invariants;
+mod leases;
+mod migrations;
+mod model;
+mod prices;
+mod replay;
+mod speed;
+mod stories;
