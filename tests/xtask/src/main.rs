@@ -1,1 +1,85 @@
-fn main() {}
+//! `cargo xtask`: everything that is done to this repository, by name. CI runs only these commands.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod build;
+mod lint;
+mod place;
+mod setup;
+mod shell;
+mod tests;
+mod tidy;
+
+/// Installs, builds, shows, tests and checks Farebox.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct CommandLine {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what the other commands need and this machine lacks
+    Setup,
+    /// Build the filter and the sidecar
+    Build,
+    /// Live through the life of a prepaid account, with real calls through a real Envoy
+    Demo,
+    /// Leave the demo's stack running until Ctrl-C
+    Up,
+    /// Run every test; arguments go to `cargo test`
+    Test {
+        /// For instance `-p farebox-core`, or `-- invariants`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Check formatting, clippy, the house rules, licences and advisories
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().task {
+        Task::Setup => setup::everything(),
+        Task::Build => setup::stack().and_then(|()| build::everything()),
+        Task::Demo => show("demo"),
+        Task::Up => show("up"),
+        Task::Test { arguments } => tests::run(&arguments),
+        Task::Lint => lint::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            shell::fail(&format!("{err:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prepares the machine and the binaries, then becomes the program that shows them.
+fn show(program: &str) -> anyhow::Result<()> {
+    setup::stack()?;
+    build::everything()?;
+    shell::step(
+        &format!("build the {program}"),
+        "the program that starts the parts and calls them",
+    );
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--quiet", "--package", "farebox-tests", "--bin", program]);
+    shell::run(&mut cargo)?;
+    shell::replace_by(build::with_paths(std::process::Command::new(
+        place::target().join("debug").join(program),
+    )))
+}
+
+#[cfg(test)]
+mod cli {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::CommandLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,60 @@
+//! Where the programs under test are.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::StackError;
+
+/// The repository's root: the folder above this package.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// The `farebox` binary, `FAREBOX_BIN` or the debug build.
+pub fn farebox() -> Result<PathBuf, StackError> {
+    find("the farebox binary", "FAREBOX_BIN", target().join("debug/farebox"))
+}
+
+/// The compiled filter, `FAREBOX_FILTER_WASM` or the build of the `wasm` profile.
+pub fn filter() -> Result<PathBuf, StackError> {
+    let built = target().join("wasm32-wasip1/wasm/farebox_filter.wasm");
+    find("the compiled filter", "FAREBOX_FILTER_WASM", built)
+}
+
+/// The Envoy binary, `FAREBOX_ENVOY` or the one that `cargo xtask setup` fetches.
+pub fn envoy() -> Result<PathBuf, StackError> {
+    let home = env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
+    let fetched = home.join(".cache/farebox/envoy-1.40.0/envoy/_bin/envoy");
+    find("Envoy 1.40.0", "FAREBOX_ENVOY", fetched)
+}
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
+}
+
+fn find(
+    what: &'static str,
+    variable: &'static str,
+    otherwise: PathBuf,
+) -> Result<PathBuf, StackError> {
+    let path = env::var_os(variable).map_or(otherwise, PathBuf::from);
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(StackError::Missing { what, path: path.display().to_string(), variable })
+    }
+}
+
+/// A program of the system, looked for in `PATH` and where Debian keeps what only root starts.
+pub fn system(name: &'static str) -> Result<PathBuf, StackError> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .ok_or_else(|| StackError::Missing {
+            what: name,
+            path: "PATH".to_owned(),
+            variable: "PATH",
+        })
+}

@@ -1,0 +1,73 @@
+//! A private Redis.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::child::{Child, Recipe};
+use crate::{StackError, binaries, port};
+
+/// A Redis server that keeps nothing on disk.
+#[derive(Debug)]
+pub struct Redis {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Redis {
+    /// Starts a server.
+    ///
+    /// Debian's `redis-tools` holds the server under the name of its checker: one program that looks at the name it is
+    /// called by. So the package that starts a system service is not needed.
+    pub async fn start(folder: &Path) -> Result<Self, StackError> {
+        let program = folder.join("redis-server");
+        symlink(server()?, &program).map_err(StackError::system("link redis-server"))?;
+        let addr = port::free();
+        let recipe = Recipe::new("redis", &program, folder)
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
+            .arg(addr.port().to_string())
+            .arg("--dir")
+            .arg(folder);
+        let redis = Self { child: Child::start(recipe)?, addr };
+        redis.ready().await?;
+        Ok(redis)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Ends the server at once; nothing that it held is kept.
+    pub fn kill(&self) {
+        self.child.kill();
+    }
+
+    /// Starts the server again on the same port, empty.
+    pub async fn start_again(&self) -> Result<(), StackError> {
+        self.child.start_again()?;
+        self.ready().await
+    }
+
+    async fn ready(&self) -> Result<(), StackError> {
+        self.child.ready(async || answers_ping(self.addr)).await
+    }
+}
+
+fn server() -> Result<std::path::PathBuf, StackError> {
+    binaries::system("redis-server").or_else(|_| binaries::system("redis-check-rdb"))
+}
+
+fn answers_ping(addr: SocketAddr) -> bool {
+    let ping = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(addr)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut pong = [0; 7];
+        stream.read_exact(&mut pong)?;
+        Ok(&pong == b"+PONG\r\n")
+    };
+    ping().unwrap_or(false)
+}

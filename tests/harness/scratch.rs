@@ -1,0 +1,62 @@
+//! A directory that goes away with its owner, however the owner ends.
+
+use std::env;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::StackError;
+
+/// Removes the directory once its standard input ends: when the owner lets go of the pipe, or dies.
+///
+/// Processes that are being killed may still write, so the removal is tried for some seconds.
+const JANITOR: &str = r#"cat >/dev/null
+for attempt in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null && exit 0; sleep 0.5; done"#;
+
+/// A private directory under the system's temporary directory.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    janitor: process::Child,
+}
+
+impl Scratch {
+    /// Makes a directory that no other process has.
+    pub fn new() -> Result<Self, StackError> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("farebox-{}-{number}", process::id()));
+        // A directory of this name was left by a process of the same id, which has ended.
+        fs::remove_dir_all(&path).or_else(absent_is_fine).map_err(StackError::system("rm -r"))?;
+        fs::create_dir_all(&path).map_err(StackError::system(format!("mkdir {path:?}")))?;
+        let janitor = Command::new("sh")
+            .args(["-c", JANITOR, "farebox-janitor"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C goes to the terminal's group; the janitor's work begins only after it.
+            .process_group(0)
+            .spawn()
+            .map_err(StackError::system("start the janitor"))?;
+        Ok(Self { path, janitor })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn absent_is_fine(err: std::io::Error) -> std::io::Result<()> {
+    if err.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(err) }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // `wait` closes the pipe first. A janitor that is gone has nothing left to remove.
+        self.janitor.wait().ok();
+    }
+}

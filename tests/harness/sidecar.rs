@@ -1,0 +1,161 @@
+//! The `farebox` binary: the service and its command line.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::child::{Child, Recipe, inherited};
+use crate::database::output;
+use crate::{StackError, binaries};
+
+/// What gateways of this stack show to the sidecar.
+pub const TOKEN: &str = "harness-gateway-token";
+
+/// Addresses of the three listeners.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// Users and payment callbacks.
+    pub http: SocketAddr,
+    /// Gateways.
+    pub internal: SocketAddr,
+    /// Operators.
+    pub admin: SocketAddr,
+}
+
+/// A running sidecar and the configuration it was started with.
+#[derive(Debug)]
+pub struct Sidecar {
+    child: Child,
+    program: PathBuf,
+    config: PathBuf,
+    ready_file: PathBuf,
+    addresses: Addresses,
+}
+
+/// What the sidecar is told about its neighbours and its prices.
+#[derive(Debug)]
+pub(crate) struct Settings<'a> {
+    pub(crate) addresses: Addresses,
+    pub(crate) database: String,
+    pub(crate) redis: SocketAddr,
+    pub(crate) prices: &'a [(&'a str, &'a str)],
+    pub(crate) free_quotas: &'a [(&'a str, u64)],
+    pub(crate) lease_ttl: &'a str,
+}
+
+impl Settings<'_> {
+    /// The text of `farebox.yaml`.
+    fn to_yaml(&self) -> String {
+        let Self { addresses, database, redis, prices, free_quotas, lease_ttl } = self;
+        let prices: Vec<String> =
+            prices.iter().map(|(service, price)| format!("{service}: {price}")).collect();
+        let quotas: Vec<String> =
+            free_quotas.iter().map(|(service, units)| format!("{service}: {units}")).collect();
+        format!(
+            "server:
+  http: {{ addr: \"{}\" }}
+  internal: {{ addr: \"{}\" }}
+  admin: {{ addr: \"{}\" }}
+data:
+  database: {{ driver: mysql, source: \"{database}\" }}
+  redis: {{ addr: \"{redis}\" }}
+billing:
+  currency: CNY
+  time_zone: Asia/Shanghai
+  prices: {{ {} }}
+  free_quotas: {{ {} }}
+leases: {{ ttl: {lease_ttl} }}
+",
+            addresses.http,
+            addresses.internal,
+            addresses.admin,
+            prices.join(", "),
+            quotas.join(", "),
+        )
+    }
+}
+
+impl Sidecar {
+    /// Applies the migrations, then starts the service.
+    pub(crate) async fn start(
+        folder: &Path,
+        name: &str,
+        settings: &Settings<'_>,
+    ) -> Result<Self, StackError> {
+        let program = binaries::farebox()?;
+        let config = folder.join(format!("{name}.yaml"));
+        let ready_file = folder.join(format!("{name}.ready"));
+        fs::write(&config, settings.to_yaml())
+            .map_err(StackError::system(format!("write {config:?}")))?;
+        farebox(&program, &config, &["migrate"])?;
+
+        let recipe = Recipe::new(name, &program, folder)
+            .args(["--config".as_ref(), config.as_os_str(), "serve".as_ref()])
+            .args(["--ready-file".as_ref(), ready_file.as_os_str()])
+            .env("FAREBOX_GATEWAY_TOKEN", TOKEN);
+        let addresses = settings.addresses;
+        let sidecar = Self { child: Child::start(recipe)?, program, config, ready_file, addresses };
+        sidecar.ready().await?;
+        Ok(sidecar)
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Runs the command line with this stack's configuration and gives what it printed.
+    pub fn cli(&self, arguments: &[&str]) -> Result<String, StackError> {
+        farebox(&self.program, &self.config, arguments)
+    }
+
+    /// Stops the service in order.
+    pub fn stop(&self) {
+        self.child.stop();
+        self.forget_ready();
+    }
+
+    /// Ends the service at once, as a crash would.
+    pub fn kill(&self) {
+        self.child.kill();
+        self.forget_ready();
+    }
+
+    /// Starts the service again on the same addresses.
+    pub async fn start_again(&self) -> Result<(), StackError> {
+        self.child.start_again()?;
+        self.ready().await
+    }
+
+    /// The whole log.
+    pub fn log(&self) -> String {
+        self.child.log()
+    }
+
+    async fn ready(&self) -> Result<(), StackError> {
+        self.child.ready(async || self.ready_file.exists()).await
+    }
+
+    fn forget_ready(&self) {
+        // The service may have removed the file itself.
+        fs::remove_file(&self.ready_file).ok();
+    }
+}
+
+fn farebox(program: &Path, config: &Path, arguments: &[&str]) -> Result<String, StackError> {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .envs(inherited())
+        .env("FAREBOX_GATEWAY_TOKEN", TOKEN)
+        .arg("--config")
+        .arg(config)
+        .args(arguments);
+    output(command)
+}

@@ -1,0 +1,351 @@
+//! The whole stack: database, Redis, sidecar, upstream and one or more gateways.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::database::Database;
+use crate::envoy::{Envoy, Template};
+use crate::redis::Redis;
+use crate::scratch::Scratch;
+use crate::sidecar::{Addresses, Settings, Sidecar};
+use crate::upstream::Upstream;
+use crate::{StackError, binaries, port};
+
+/// The listener of the reference configuration.
+const LISTENER: &str = "ingress";
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    template: &'static str,
+    marks: BTreeMap<&'static str, String>,
+    plugin: Option<Value>,
+    workers: u32,
+    prices: Vec<(&'static str, &'static str)>,
+    free_quotas: Vec<(&'static str, u64)>,
+    lease_ttl: &'static str,
+    ports: Ports,
+}
+
+/// Where the parts listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// Wherever there is room: stacks may run side by side.
+    Free,
+    /// Where the documentation says, as far as those ports are free.
+    Documented,
+}
+
+/// Everything that a metered call passes, as processes of this one.
+///
+/// Fields are dropped from top to bottom: gateways before what they call, the directory last.
+#[derive(Debug)]
+pub struct Stack {
+    /// The gateway.
+    pub envoy: Envoy,
+    /// The sidecar.
+    pub sidecar: Sidecar,
+    /// The service behind the gateway.
+    pub upstream: Upstream,
+    /// Redis.
+    pub redis: Redis,
+    /// MariaDB.
+    pub database: Database,
+    /// How the gateway was configured; another one may be made from it.
+    pub template: Template,
+    gateway: SocketAddr,
+    scratch: Scratch,
+}
+
+/// A further gateway of a stack.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The process.
+    pub envoy: Envoy,
+    addr: SocketAddr,
+}
+
+/// One account as the books have it; amounts are decimals without trailing zeros.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// All money.
+    pub balance: String,
+    /// The part that leases hold.
+    pub held: String,
+    /// What is owed.
+    pub receivable: String,
+    /// Free units used in all services and months.
+    pub free_used: u64,
+    /// Free units that leases hold.
+    pub free_held: u64,
+    /// Units on billing records.
+    pub recorded_units: u64,
+    /// Paid units on billing records.
+    pub recorded_paid_units: u64,
+    /// Money on billing records.
+    pub recorded_amount: String,
+    /// The sum of charges in the ledger, as a positive amount.
+    pub ledger_charges: String,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// The reference configuration with the predecessor's prices and free quotas.
+    pub fn reference() -> Self {
+        Self {
+            template: "envoy.yaml",
+            marks: BTreeMap::new(),
+            plugin: None,
+            workers: 2,
+            prices: vec![("passport", "0.001"), ("payment", "0.002"), ("asset", "0.001")],
+            free_quotas: vec![("passport", 10_000), ("payment", 1_000), ("asset", 1_000)],
+            lease_ttl: "10s",
+            ports: Ports::Free,
+        }
+    }
+
+    /// Starts from another file of the folder `envoy/`.
+    #[must_use]
+    pub fn template(self, template: &'static str) -> Self {
+        Self { template, ..self }
+    }
+
+    /// Fills a mark of the template that the stack does not fill itself.
+    #[must_use]
+    pub fn mark(mut self, mark: &'static str, value: impl ToString) -> Self {
+        self.marks.insert(mark, value.to_string());
+        self
+    }
+
+    /// Replaces the filter's configuration.
+    #[must_use]
+    pub fn plugin(self, configuration: Value) -> Self {
+        Self { plugin: Some(configuration), ..self }
+    }
+
+    /// Sets the number of Envoy's worker threads.
+    #[must_use]
+    pub fn workers(self, workers: u32) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// Replaces the price book.
+    #[must_use]
+    pub fn prices(self, prices: &[(&'static str, &'static str)]) -> Self {
+        Self { prices: prices.to_vec(), ..self }
+    }
+
+    /// Replaces the free quotas.
+    #[must_use]
+    pub fn free_quotas(self, free_quotas: &[(&'static str, u64)]) -> Self {
+        Self { free_quotas: free_quotas.to_vec(), ..self }
+    }
+
+    /// Sets how long a lease stands without a renewal.
+    #[must_use]
+    pub fn lease_ttl(self, lease_ttl: &'static str) -> Self {
+        Self { lease_ttl, ..self }
+    }
+
+    /// Listens at 10000, 8107, 8108 and 8109 as far as those ports are free.
+    #[must_use]
+    pub fn documented_ports(self) -> Self {
+        Self { ports: Ports::Documented, ..self }
+    }
+
+    fn addr(&self, documented: u16) -> SocketAddr {
+        match self.ports {
+            Ports::Free => port::free(),
+            Ports::Documented => port::preferred(documented),
+        }
+    }
+
+    fn settings(&self, database: &Database, redis: &Redis) -> Settings<'_> {
+        let addresses =
+            Addresses { http: self.addr(8107), internal: self.addr(8108), admin: self.addr(8109) };
+        Settings {
+            addresses,
+            database: database.source(),
+            redis: redis.addr(),
+            prices: &self.prices,
+            free_quotas: &self.free_quotas,
+            lease_ttl: self.lease_ttl,
+        }
+    }
+
+    fn fill(&self, sidecar: SocketAddr, upstream: SocketAddr) -> Result<Template, StackError> {
+        let listener_port = match self.ports {
+            Ports::Free => 0,
+            Ports::Documented => port::preferred(10_000).port(),
+        };
+        let mut template = Template::read(self.template)?
+            .set("admin_port", 0)?
+            .set("listener_address", "127.0.0.1")?
+            .set("listener_port", listener_port)?
+            .set("filter", binaries::filter()?.display())?
+            .set("upstream_address", upstream.ip())?
+            .set("upstream_port", upstream.port())?
+            .set("sidecar_address", sidecar.ip())?
+            .set("sidecar_port", sidecar.port())?;
+        for (mark, value) in &self.marks {
+            template = template.set(mark, value)?;
+        }
+        match &self.plugin {
+            Some(configuration) => template.set_plugin(configuration),
+            None => Ok(template),
+        }
+    }
+}
+
+// === impl Stack ===
+
+impl Stack {
+    /// Starts everything and waits until it is ready.
+    pub async fn start(plan: Plan) -> Result<Self, StackError> {
+        Self::start_telling(plan, |_| {}).await
+    }
+
+    /// Like [`Self::start`]; `tell` hears the name of each part that is about to start.
+    pub async fn start_telling(plan: Plan, tell: impl Fn(&str)) -> Result<Self, StackError> {
+        let scratch = Scratch::new()?;
+        let folder = scratch.path();
+        tell("MariaDB");
+        let database = Database::start(folder).await?;
+        tell("Redis");
+        let redis = Redis::start(folder).await?;
+        tell("upstream");
+        let upstream = Upstream::start().await?;
+        tell("sidecar");
+        let sidecar = Sidecar::start(folder, "sidecar", &plan.settings(&database, &redis)).await?;
+        tell("Envoy");
+        let template = plan.fill(sidecar.addresses().internal, upstream.addr())?;
+        let Gateway { envoy, addr } =
+            Gateway::start(folder, "envoy", &template, plan.workers).await?;
+        Ok(Self { envoy, sidecar, upstream, redis, database, template, gateway: addr, scratch })
+    }
+
+    /// Starts a further gateway of this name on the same sidecar.
+    pub async fn another_gateway(&self, name: &str, workers: u32) -> Result<Gateway, StackError> {
+        let template = self.template.clone().set("node_id", name)?;
+        Gateway::start(self.scratch.path(), name, &template, workers).await
+    }
+
+    /// Where the gateway listens.
+    pub fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
+    /// The directory with everybody's logs and data.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// A caller of the gateway that speaks HTTP/1.1.
+    pub fn client(&self) -> Client {
+        Client::http1(self.gateway)
+    }
+
+    /// A caller of the gateway that speaks HTTP/2.
+    pub fn client_http2(&self) -> Client {
+        Client::http2(self.gateway)
+    }
+
+    /// Adds money to an account by the operator's command line; creates the account.
+    pub fn credit(&self, user: &str, amount: &str) {
+        let arguments = ["account", "credit", user, amount, "--reason", "harness"];
+        self.sidecar.cli(&arguments).unwrap_or_else(|err| panic!("{err}"));
+    }
+
+    /// Runs a statement on the database and gives its rows.
+    pub fn sql(&self, statement: &str) -> Vec<Vec<String>> {
+        self.database.sql(statement).unwrap_or_else(|err| panic!("{err}"))
+    }
+
+    /// The only field of the only row; empty when there is none.
+    pub fn sql_one(&self, statement: &str) -> String {
+        self.sql(statement).into_iter().flatten().next().unwrap_or_default()
+    }
+
+    /// What the books say about an account, read in one statement; empty when there is no such account.
+    pub fn account(&self, user: &str) -> Account {
+        let user = user.replace('\'', "''");
+        let rows = self.sql(&format!(
+            "SELECT balance, held, receivable,
+                (SELECT COALESCE(SUM(used_quota), 0) FROM free_quota q WHERE q.user_id = b.user_id),
+                (SELECT COALESCE(SUM(held_quota), 0) FROM free_quota q WHERE q.user_id = b.user_id),
+                (SELECT COALESCE(SUM(free_units + paid_units), 0) FROM billing_record r
+                    WHERE r.user_id = b.user_id),
+                (SELECT COALESCE(SUM(paid_units), 0) FROM billing_record r WHERE r.user_id = b.user_id),
+                (SELECT COALESCE(SUM(amount), 0) FROM billing_record r WHERE r.user_id = b.user_id),
+                (SELECT COALESCE(-SUM(amount), 0) FROM ledger_entry e
+                    WHERE e.user_id = b.user_id AND e.kind = 'charge' AND e.user_seq IS NOT NULL)
+            FROM user_balance b WHERE user_id = '{user}'"
+        ));
+        let mut fields = rows.into_iter().flatten();
+        let mut next = || fields.next().unwrap_or_default();
+        let (balance, held, receivable) = (decimal(next()), decimal(next()), decimal(next()));
+        let mut count = || next().parse().unwrap_or(0);
+        let (free_used, free_held) = (count(), count());
+        let (recorded_units, recorded_paid_units) = (count(), count());
+        let (recorded_amount, ledger_charges) = (decimal(next()), decimal(next()));
+        Account {
+            balance,
+            held,
+            receivable,
+            free_used,
+            free_held,
+            recorded_units,
+            recorded_paid_units,
+            recorded_amount,
+            ledger_charges,
+        }
+    }
+
+    /// Has the sidecar check every invariant on the tables; a violation fails the test.
+    pub fn invariants(&self) -> String {
+        self.sidecar.cli(&["invariants"]).unwrap_or_else(|err| panic!("{err}"))
+    }
+}
+
+/// A decimal without trailing zeros, as `Nanos` prints it.
+fn decimal(text: String) -> String {
+    match text.parse::<farebox_core::money::Nanos>() {
+        Ok(amount) => amount.to_string(),
+        Err(_) => text,
+    }
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Starts a gateway and finds out where it listens.
+    pub async fn start(
+        folder: &Path,
+        name: &str,
+        template: &Template,
+        workers: u32,
+    ) -> Result<Self, StackError> {
+        let envoy = Envoy::start(folder, name, template, workers).await?;
+        let addr = envoy.listener(LISTENER).await.ok_or_else(|| StackError::NotReady {
+            name: name.to_owned(),
+            problem: format!("has no listener `{LISTENER}`"),
+            log: envoy.log(),
+        })?;
+        Ok(Self { envoy, addr })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// A caller of this gateway that speaks HTTP/1.1.
+    pub fn client(&self) -> Client {
+        Client::http1(self.addr)
+    }
+}

@@ -1,0 +1,13 @@
+//! Scenarios: the host's own rules first, then the Farebox filter against them.
+
+mod admission;
+mod configuration;
+mod gateway;
+mod host_rules;
+mod interleaving;
+mod outage;
+mod races;
+mod recall;
+mod reports;
+mod slots;
+mod success;

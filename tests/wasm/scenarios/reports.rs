@@ -1,0 +1,208 @@
+//! Messages to the sidecar: who sends them, how often, and what becomes of lost ones.
+
+use farebox_wasm_host::{Callout, CalloutAnswer};
+use serde_json::Value as Json;
+
+use crate::gateway::{Gateway, asset};
+
+fn json(call: &Callout) -> Json {
+    serde_json::from_slice(call.body()).expect("the filter sends JSON")
+}
+
+/// Lets workers tick until one of them sends a report.
+fn next_report(gateway: &Gateway) -> Callout {
+    for _ in 0..500 {
+        gateway.pass_silently(10);
+        let mut calls = gateway.host.take_callouts();
+        assert!(calls.len() <= 1, "one message per process, not {}", calls.len());
+        if let Some(call) = calls.pop() {
+            return call;
+        }
+    }
+    panic!("nobody reports");
+}
+
+#[test]
+fn usage_is_reported_within_the_sync_interval() {
+    let gateway = Gateway::new(2);
+    for worker in [0, 1, 0] {
+        gateway.serve(worker, asset("rich"));
+    }
+    let before = gateway.charged("rich");
+    gateway.pass(420);
+    assert_eq!((before, gateway.charged("rich")), (0, 3));
+    assert_eq!(gateway.host.metric("farebox_unreported_units"), 0);
+}
+
+#[test]
+fn a_message_whose_reply_is_lost_is_sent_again_as_it_was_and_charged_once() {
+    let gateway = Gateway::new(1);
+    for _ in 0..3 {
+        gateway.serve(0, asset("rich"));
+    }
+    let first = next_report(&gateway);
+    gateway.reply_to(&first);
+    assert_eq!(gateway.charged("rich"), 3, "the sidecar has booked it");
+    for lost in [CalloutAnswer::timeout(), CalloutAnswer::Reset, CalloutAnswer::status(503)] {
+        first.answer(lost);
+        gateway.serve(0, asset("rich"));
+        let again = next_report(&gateway);
+        assert_eq!(again.body(), first.body(), "the same bytes with the same number");
+        again.answer(CalloutAnswer::timeout());
+    }
+    gateway.settle_and_check("rich", 6);
+}
+
+#[test]
+fn a_message_that_never_arrived_is_sent_again_too() {
+    let gateway = Gateway::new(1);
+    gateway.serve(0, asset("rich"));
+    next_report(&gateway).answer(CalloutAnswer::timeout());
+    gateway.settle_and_check("rich", 1);
+}
+
+#[test]
+fn reports_carry_totals_that_never_shrink() {
+    let gateway = Gateway::new(2);
+    gateway.sidecar.borrow_mut().grant_max = 4;
+    for call in 0..30 {
+        gateway.serve(call % 2, asset("rich"));
+        gateway.pass(70);
+    }
+    gateway.settle_and_check("rich", 30);
+    let sidecar = gateway.sidecar.borrow();
+    let mut totals = std::collections::BTreeMap::new();
+    let mut last_seq = 0;
+    for request in sidecar.requests() {
+        assert!(last_seq < request.seq, "numbers of messages grow when nothing is lost");
+        last_seq = request.seq;
+        for report in &request.reports {
+            let known: &mut (u64, u64) = totals.entry(report.lease).or_default();
+            assert!(known.0 <= report.used && known.1 <= report.returned, "{report:?} after {known:?}");
+            *known = (report.used, report.returned);
+        }
+    }
+}
+
+#[test]
+fn the_whole_process_sends_at_most_one_message_per_interval_however_many_workers_serve() {
+    let gateway = Gateway::new(4);
+    gateway.credit("rich", "100");
+    for worker in 0..4 {
+        gateway.serve(worker, asset("rich"));
+    }
+    gateway.pass(5_000);
+    let (messages, served) = (std::cell::Cell::new(0), std::cell::Cell::new(4));
+    gateway.pass_with(2_000, |gateway| {
+        for vm in &gateway.vms {
+            let stream = vm.request(asset("rich"));
+            for call in gateway.host.take_callouts() {
+                messages.set(messages.get() + 1);
+                call.answer(gateway.reply_to(&call));
+            }
+            assert!(stream.is_forwarded());
+            served.set(served.get() + 1);
+        }
+    });
+    // Until the rate is known the lease runs dry a few times; from then on it is refilled ahead of need.
+    assert!(messages.get() <= 10 + 4 * 5, "{} messages in ten intervals", messages.get());
+    messages.set(0);
+    gateway.pass_with(2_000, |gateway| {
+        let stream = gateway.vms[1].request(asset("rich"));
+        let calls = gateway.host.take_callouts();
+        messages.set(messages.get() + calls.len());
+        for call in calls {
+            call.answer(gateway.reply_to(&call));
+        }
+        assert!(stream.is_forwarded());
+        served.set(served.get() + 1);
+    });
+    assert!(messages.get() <= 11, "{} messages in ten intervals", messages.get());
+    gateway.settle_and_check("rich", served.get());
+}
+
+#[test]
+fn another_worker_takes_over_when_the_leading_one_stops_ticking() {
+    let mut gateway = Gateway::new(3);
+    gateway.serve(0, asset("rich"));
+    let leader = next_report(&gateway);
+    gateway.reply_to(&leader);
+    let number = leader.vm().number();
+    // The leader's thread is stuck: it neither ticks nor hears the answer any more.
+    let stuck = gateway.vms.remove(number);
+    gateway.serve(0, asset("rich"));
+    gateway.pass(2_500);
+    assert_eq!(gateway.charged("rich"), 2, "the others report for it");
+    gateway.vms.push(stuck);
+    leader.answer(CalloutAnswer::timeout());
+    gateway.settle_and_check("rich", 2);
+}
+
+#[test]
+fn another_worker_takes_over_when_the_leading_one_dies_with_its_message() {
+    let mut gateway = Gateway::new(3);
+    gateway.serve(0, asset("rich"));
+    let report = next_report(&gateway);
+    let number = report.vm().number();
+    drop(report);
+    gateway.vms.remove(number);
+    gateway.serve(0, asset("rich"));
+    gateway.settle_and_check("rich", 2);
+}
+
+#[test]
+fn a_worker_that_starts_late_shares_the_lease() {
+    let mut gateway = Gateway::new(1);
+    gateway.serve(0, asset("rich"));
+    let late = gateway.start_worker().expect("it starts");
+    assert!(late.request(asset("rich")).is_forwarded(), "without a question");
+    assert!(gateway.host.take_callouts().is_empty());
+    gateway.settle_and_check("rich", 2);
+}
+
+#[test]
+fn a_sidecar_that_forgot_everything_is_told_again() {
+    let gateway = Gateway::new(2);
+    gateway.serve(0, asset("rich"));
+    gateway.pass(500);
+    let mut fresh = crate::gateway::sidecar();
+    fresh.credit("rich", "1");
+    // Epochs of the new one begin anew, and so do its leases.
+    *gateway.sidecar.borrow_mut() = fresh;
+    gateway.pass(1_000);
+    assert!(gateway.serve(1, asset("rich")).is_forwarded());
+    gateway.pass(12_000);
+    gateway.host.assert_no_faults();
+    assert_eq!(gateway.charged("rich"), 1, "what the old one booked is not booked again");
+}
+
+#[test]
+fn a_jump_of_the_wall_clock_changes_nothing() {
+    let gateway = Gateway::new(2);
+    gateway.serve(0, asset("rich"));
+    for wall in [0, 4_000_000_000] {
+        gateway.host.set_wall_clock(std::time::Duration::from_secs(wall));
+        assert!(gateway.vms[1].request(asset("rich")).is_forwarded());
+        assert!(gateway.host.take_callouts().is_empty());
+        gateway.pass(400);
+    }
+    gateway.settle_and_check("rich", 3);
+}
+
+#[test]
+fn answers_that_arrive_in_another_order_or_twice_charge_once() {
+    let gateway = Gateway::new(2);
+    let first = gateway.vms[0].request(asset("rich"));
+    let second = gateway.vms[1].request(asset("rich"));
+    let calls = gateway.host.take_callouts();
+    let replies: Vec<_> = calls.iter().map(|call| gateway.reply_to(call)).collect();
+    // The network delivers one message twice.
+    assert_eq!(gateway.reply_to(&calls[0]), replies[0]);
+    for (call, reply) in calls.iter().zip(&replies).rev() {
+        assert!(call.answer(reply.clone()));
+        assert!(!call.answer(reply.clone()));
+    }
+    assert!(first.is_forwarded() && second.is_forwarded());
+    assert_eq!(gateway.sidecar.borrow().open_leases("rich").len(), 1);
+    gateway.settle_and_check("rich", 2);
+}

@@ -1,0 +1,54 @@
+//! Building what ships: the filter for WebAssembly, the sidecar for this machine.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{place, shell};
+
+/// The target that Envoy loads.
+pub(crate) const FILTER_TARGET: &str = "wasm32-wasip1";
+
+/// The compiled filter.
+fn filter_file() -> PathBuf {
+    place::target().join(FILTER_TARGET).join("wasm/farebox_filter.wasm")
+}
+
+/// The compiled sidecar.
+fn sidecar_file() -> PathBuf {
+    place::target().join("debug/farebox")
+}
+
+/// Builds the filter and the sidecar.
+pub(crate) fn everything() -> Result<()> {
+    filter()?;
+    sidecar()
+}
+
+/// Builds the filter with the profile that it ships with.
+pub(crate) fn filter() -> Result<()> {
+    shell::step("build the filter", "what Envoy loads, optimised as it ships");
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--profile", "wasm", "--target", FILTER_TARGET]);
+    cargo.args(["--package", "farebox-filter"]);
+    shell::run(&mut cargo)?;
+    let bytes = std::fs::metadata(filter_file()).map_or(0, |file| file.len());
+    shell::note(&format!("{} KiB", bytes.div_ceil(1_024)));
+    Ok(())
+}
+
+/// Builds the sidecar.
+pub(crate) fn sidecar() -> Result<()> {
+    shell::step("build the sidecar", "the service and its command line, `farebox`");
+    shell::run(shell::cargo().args(["build", "--package", "farebox-sidecar"]))
+}
+
+/// Tells a program where the parts are that it starts.
+pub(crate) fn with_paths(mut command: Command) -> Command {
+    command
+        .env("FAREBOX_FILTER_WASM", filter_file())
+        .env("FAREBOX_BIN", sidecar_file())
+        .env("FAREBOX_ENVOY", place::envoy());
+    command
+}

