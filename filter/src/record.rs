@@ -1,9 +1,10 @@
 //! One lease as the workers of a process share it, and everything that can happen to it.
 //!
 //! A record is a plain value: a worker reads it, changes it here, and writes it back if nobody else wrote in between.
-//! Quantities that the sidecar hears about (`granted`, `returned`, `used`, `journal_used`) only grow.
+//! Quantities that the sidecar hears about (`granted`, `returned`, `used`, those of the journal) only grow.
 
 use farebox_core::lease::Usage;
+use farebox_core::limits::{GRANT_MAX, UNITS_MAX};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{Ack, Grant, Refusal};
 
@@ -61,18 +62,56 @@ pub struct Record {
     pub quota_total: u64,
     /// When the month ends, as last heard.
     pub quota_resets_ms: u64,
-    /// Name of this record's journal line; 0 while it has none.
-    pub journal_line: u64,
-    /// Units allowed without a lease, to be charged, since the line began.
-    pub journal_used: u64,
-    /// Units allowed without a lease to calls that still run and are charged only if they succeed.
-    pub journal_in_flight: u64,
-    /// `journal_used` as far as the sidecar has acknowledged it.
-    pub journal_acked: u64,
+    /// What was allowed without a lease. Only one record of a key has a journal.
+    pub journal: Journal,
     /// Set once the lease is to be given back: nothing is drawn any more.
     pub closing: bool,
     /// Set while the record waits in the list of changes to report.
     pub queued: bool,
+}
+
+/// Units allowed without a lease while the sidecar was away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Journal {
+    /// Random name of the line; 0 while there is none.
+    pub line: u64,
+    /// Units to be charged since the line began.
+    pub used: u64,
+    /// Units of calls that still run and are charged only if they succeed.
+    pub in_flight: u64,
+    /// `used` as far as the sidecar has acknowledged it.
+    pub acked: u64,
+}
+
+impl Journal {
+    /// Whether it holds units that the sidecar has not acknowledged.
+    pub fn has_unreported(&self) -> bool {
+        self.acked < self.used
+    }
+
+    /// Allows `units`, unless more than `limit` would then be allowed and not yet acknowledged.
+    pub fn allow(&mut self, units: u64, charge_on: ChargeOn, limit: u64, new_line: u64) -> bool {
+        let total = self.used.saturating_add(self.in_flight).saturating_add(units);
+        if limit < total.saturating_sub(self.acked) || UNITS_MAX < total {
+            return false;
+        }
+        if self.line == 0 {
+            self.line = new_line;
+        }
+        match charge_on {
+            ChargeOn::Request => self.used = self.used.saturating_add(units),
+            ChargeOn::Success => self.in_flight = self.in_flight.saturating_add(units),
+        }
+        true
+    }
+
+    /// Ends a call that was allowed with [`ChargeOn::Success`].
+    pub fn finish(&mut self, units: u64, succeeded: bool) {
+        self.in_flight = self.in_flight.saturating_sub(units);
+        if succeeded {
+            self.used = self.used.saturating_add(units);
+        }
+    }
 }
 
 /// Where a call's units come from, as far as the gateway can tell.
@@ -152,7 +191,7 @@ impl Record {
         let drawn = self.used.saturating_add(self.in_flight).saturating_sub(self.rate_base);
         let elapsed_ms = now.saturating_sub(self.rate_since_ms).max(1);
         let two_seconds = drawn.saturating_mul(2_000).checked_div(elapsed_ms).unwrap_or(0);
-        two_seconds.clamp(least, farebox_core::limits::GRANT_MAX.max(least))
+        two_seconds.clamp(least, GRANT_MAX.max(least))
     }
 
     /// Takes in a grant for this record's lease, or its first one. Totals merge by the larger value, so an older or a
@@ -163,10 +202,7 @@ impl Record {
                 lease: grant.lease,
                 asked_until_ms: self.asked_until_ms,
                 last_draw_ms: now,
-                journal_line: self.journal_line,
-                journal_used: self.journal_used,
-                journal_in_flight: self.journal_in_flight,
-                journal_acked: self.journal_acked,
+                journal: self.journal,
                 queued: self.queued,
                 ..Self::default()
             };
@@ -264,53 +300,9 @@ impl Record {
 
     /// Units drawn from the lease or allowed without one, that the sidecar does not know of.
     pub fn unreported_units(&self) -> u64 {
-        let journal = self.journal_used.saturating_sub(self.journal_acked);
+        let journal = self.journal.used.saturating_sub(self.journal.acked);
         let lease = self.used.saturating_add(self.returned).saturating_sub(self.acked);
         lease.min(self.used).saturating_add(journal)
-    }
-
-    /// Whether the journal holds units that the sidecar has not acknowledged.
-    pub fn has_unreported_journal(&self) -> bool {
-        self.journal_acked < self.journal_used
-    }
-
-    /// Allows `units` without a lease, unless more than `limit` would then be allowed and not yet acknowledged.
-    pub fn allow_blind(
-        &mut self,
-        units: u64,
-        charge_on: ChargeOn,
-        limit: u64,
-        line: u64,
-        now: u64,
-    ) -> bool {
-        let open = self
-            .journal_used
-            .saturating_sub(self.journal_acked)
-            .saturating_add(self.journal_in_flight)
-            .saturating_add(units);
-        let total = self.journal_used.saturating_add(self.journal_in_flight).saturating_add(units);
-        if limit < open || farebox_core::limits::UNITS_MAX < total {
-            return false;
-        }
-        if self.journal_line == 0 {
-            self.journal_line = line;
-        }
-        match charge_on {
-            ChargeOn::Request => self.journal_used = self.journal_used.saturating_add(units),
-            ChargeOn::Success => {
-                self.journal_in_flight = self.journal_in_flight.saturating_add(units);
-            }
-        }
-        self.last_draw_ms = now;
-        true
-    }
-
-    /// Ends a call that was allowed without a lease with [`ChargeOn::Success`].
-    pub fn finish_blind(&mut self, units: u64, succeeded: bool) {
-        self.journal_in_flight = self.journal_in_flight.saturating_sub(units);
-        if succeeded {
-            self.journal_used = self.journal_used.saturating_add(units);
-        }
     }
 
     /// Whether nothing would be lost with the record.
@@ -318,8 +310,8 @@ impl Record {
         self.lease == 0
             && self.asked_until_ms <= now
             && self.refused_until_ms <= now
-            && !self.has_unreported_journal()
-            && self.journal_in_flight == 0
+            && !self.journal.has_unreported()
+            && self.journal.in_flight == 0
     }
 
     /// Forgets a lease that has ended, and keeps the journal. The record stays closed: another one may have taken its
@@ -336,10 +328,7 @@ impl Record {
             quota_resets_ms: self.quota_resets_ms,
             price: self.price,
             last_draw_ms: self.last_draw_ms,
-            journal_line: self.journal_line,
-            journal_used: self.journal_used,
-            journal_in_flight: self.journal_in_flight,
-            journal_acked: self.journal_acked,
+            journal: self.journal,
             queued: self.queued,
             ..Self::default()
         };
@@ -459,14 +448,15 @@ mod tests {
 
     #[test]
     fn calls_allowed_without_a_lease_are_bounded_by_what_is_not_yet_acknowledged() {
-        let mut record = Record::default();
-        assert!(record.allow_blind(2, ChargeOn::Request, 3, 9, 0));
-        assert!(!record.allow_blind(2, ChargeOn::Request, 3, 8, 0));
-        assert!(record.allow_blind(1, ChargeOn::Success, 3, 8, 0));
-        assert_eq!((record.journal_line, record.journal_used, record.journal_in_flight), (9, 2, 1));
-        record.finish_blind(1, true);
-        record.journal_acked = 3;
-        assert!(record.allow_blind(3, ChargeOn::Request, 3, 8, 0));
+        let mut journal = Journal::default();
+        assert!(journal.allow(2, ChargeOn::Request, 3, 9));
+        assert!(!journal.allow(2, ChargeOn::Request, 3, 8));
+        assert!(journal.allow(1, ChargeOn::Success, 3, 8));
+        assert_eq!(journal, Journal { line: 9, used: 2, in_flight: 1, acked: 0 });
+        assert!(!journal.allow(1, ChargeOn::Request, 3, 8), "a running call counts");
+        journal.finish(1, true);
+        journal.acked = 3;
+        assert!(journal.allow(3, ChargeOn::Request, 3, 8));
     }
 
     #[test]

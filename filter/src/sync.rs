@@ -158,13 +158,13 @@ fn report(record: &Record, key: Option<&LeaseKey>, timing: Timing, part: &mut Pa
     {
         part.reports.push(report_of(record, timing.now));
     }
-    if record.has_unreported_journal()
+    if record.journal.has_unreported()
         && let Some(key) = key
     {
         let line = JournalReport {
-            line: record.journal_line,
+            line: record.journal.line,
             key: key.clone(),
-            used: record.journal_used,
+            used: record.journal.used,
         };
         part.journal.push(line);
     }
@@ -235,7 +235,8 @@ pub fn place_for(content: &mut Set, key: &LeaseKey, timing: Timing) -> Option<(u
         content.put(place, &record);
     }
     content.make_room(timing.now);
-    let record = Record { last_draw_ms: timing.now, ..Record::default() };
+    let journal = content.take_journal(key);
+    let record = Record { last_draw_ms: timing.now, journal, ..Record::default() };
     content.push(key, &record).then(|| (content.len().saturating_sub(1), record))
 }
 
@@ -300,7 +301,7 @@ fn acknowledge(host: &impl Host, sent: &Sent, reply: &SyncReply, now: u64) {
             let Some((place, mut record)) = content.journal(ack.line) else {
                 return ((), Write::No);
             };
-            record.journal_acked = record.journal_acked.max(ack.used);
+            record.journal.acked = record.journal.acked.max(ack.used);
             content.put(place, &record);
             ((), Write::Yes)
         });
@@ -320,7 +321,8 @@ fn install(host: &impl Host, seed: u64, grant: &Grant, asked_at: u64, now: u64) 
             // The sidecar has replaced the lease, for instance because the price changed.
             record.close();
             content.put(place, &record);
-            record = Record { asked_until_ms: record.asked_until_ms, ..Record::default() };
+            let journal = content.take_journal(&grant.key);
+            record = Record { asked_until_ms: record.asked_until_ms, journal, ..Record::default() };
             if !content.push(&grant.key, &record) {
                 return (false, Write::Yes);
             }

@@ -9,7 +9,7 @@ use farebox_core::money::Nanos;
 use farebox_core::wire::LeaseKey;
 
 use crate::host::{CAS_OF_MISSING, Host, SetOutcome};
-use crate::record::Record;
+use crate::record::{Journal, Record};
 use crate::stats::Stat;
 
 /// The number of sets.
@@ -100,7 +100,21 @@ impl Set {
 
     /// The record that holds a journal line.
     pub fn journal(&self, line: u64) -> Option<(usize, Record)> {
-        self.iter().find(|(_, record)| record.journal_line == line)
+        self.iter().find(|(_, record)| record.journal.line == line)
+    }
+
+    /// Takes the journal of a key out of whichever record has it: it follows the key from lease to lease.
+    pub fn take_journal(&mut self, key: &LeaseKey) -> Journal {
+        let key = encode_key(key);
+        for (stored, numbers) in &mut self.records {
+            let mut record = decode_record(numbers);
+            if *stored == key && record.journal.line != 0 {
+                let journal = std::mem::take(&mut record.journal);
+                *numbers = encode_record(&record);
+                return journal;
+            }
+        }
+        Journal::default()
     }
 
     /// All records with their places.
@@ -213,10 +227,10 @@ fn encode_record(record: &Record) -> [u8; NUMBERS_BYTES] {
         money_bits(record.refused_available),
         record.quota_total,
         record.quota_resets_ms,
-        record.journal_line,
-        record.journal_used,
-        record.journal_in_flight,
-        record.journal_acked,
+        record.journal.line,
+        record.journal.used,
+        record.journal.in_flight,
+        record.journal.acked,
         flags,
     ];
     let mut bytes = [0; NUMBERS_BYTES];
@@ -255,10 +269,7 @@ fn decode_record(bytes: &[u8; NUMBERS_BYTES]) -> Record {
         refused_available: money_of(next()),
         quota_total: next(),
         quota_resets_ms: next(),
-        journal_line: next(),
-        journal_used: next(),
-        journal_in_flight: next(),
-        journal_acked: next(),
+        journal: Journal { line: next(), used: next(), in_flight: next(), acked: next() },
         closing: false,
         queued: false,
     };
@@ -335,7 +346,7 @@ mod tests {
     #[test]
     fn a_set_round_trips_with_every_number_in_its_place() {
         let record = distinct();
-        assert_eq!((record.lease, record.granted, record.journal_acked), (1, 2, 27));
+        assert_eq!((record.lease, record.granted, record.journal.acked), (1, 2, 27));
         assert!(record.closing && record.queued);
         let mut set = Set::default();
         assert!(set.push(&key("用户-1", Some(-1)), &record));
@@ -369,6 +380,20 @@ mod tests {
         assert_eq!(lease("a", Some(5)), Some(2));
         assert_eq!(lease("ab", None), Some(3));
         assert_eq!(lease("b", None), None);
+    }
+
+    #[test]
+    fn the_journal_follows_its_key() {
+        let mut set = Set::default();
+        let journal = Journal { line: 9, used: 5, in_flight: 1, acked: 0 };
+        set.push(
+            &key("a", None),
+            &Record { lease: 1, closing: true, journal, ..Record::default() },
+        );
+        set.push(&key("b", None), &Record::default());
+        assert_eq!(set.take_journal(&key("b", None)), Journal::default());
+        assert_eq!(set.take_journal(&key("a", None)), journal);
+        assert_eq!(set.take_journal(&key("a", None)), Journal::default());
     }
 
     #[test]

@@ -256,12 +256,13 @@ impl Worker {
             else {
                 return (None, Write::No);
             };
-            if !record.allow_blind(call.rule.units, call.rule.charge_on, limit, new_line, now) {
+            if !record.journal.allow(call.rule.units, call.rule.charge_on, limit, new_line) {
                 return (None, Write::No);
             }
+            record.last_draw_ms = now;
             let must_queue = !std::mem::replace(&mut record.queued, true);
             content.put(place, &record);
-            (Some((record.journal_line, must_queue)), Write::Yes)
+            (Some((record.journal.line, must_queue)), Write::Yes)
         })
         .flatten()
     }
@@ -304,7 +305,7 @@ impl Worker {
             let Some((place, mut record)) = found else { return (false, Write::No) };
             match ticket.source {
                 Units::Lease(_) => record.finish(ticket.units, ticket.drawn.free, succeeded),
-                Units::JournalLine(_) => record.finish_blind(ticket.units, succeeded),
+                Units::JournalLine(_) => record.journal.finish(ticket.units, succeeded),
             }
             let must_queue = !std::mem::replace(&mut record.queued, true);
             content.put(place, &record);
