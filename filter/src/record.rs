@@ -64,8 +64,12 @@ pub struct Record {
     pub quota_resets_ms: u64,
     /// What was allowed without a lease. Only one record of a key has a journal.
     pub journal: Journal,
-    /// Set once the lease is to be given back: nothing is drawn any more.
+    /// Set once the lease is to be given back: nothing is drawn any more, unless the sidecar extends it.
     pub closing: bool,
+    /// Set once the sidecar is told that the lease has ended: it never comes back to life.
+    pub ended: bool,
+    /// Set once the sidecar says that the lease does not stand any more.
+    pub gone: bool,
     /// Set while the record waits in the list of changes to report.
     pub queued: bool,
 }
@@ -224,9 +228,6 @@ impl Record {
             // Asking ahead of need again would only be refused; the next call that lacks units asks.
             self.low_water = 0;
         }
-        if self.closing {
-            self.give_back();
-        }
     }
 
     /// Moves the deadline to `ttl_ms` after the question, unless a later question was answered already.
@@ -241,16 +242,37 @@ impl Record {
     /// Takes in what the sidecar made of a report: `reported` is the `used + returned` that was sent.
     pub fn acknowledge(&mut self, reported: u64, ack: &Ack, asked_at: u64) {
         self.acked = self.acked.max(reported);
-        if !ack.open {
-            self.close();
-        } else if !self.closing {
+        if ack.open {
             self.stand(ack.ttl_ms, asked_at);
+        } else {
+            // What it still held went back to the account already.
+            self.gone = true;
+            self.closing = true;
+            self.granted = self.used.saturating_add(self.returned).saturating_add(self.in_flight);
         }
     }
 
     /// Whether the sidecar has booked the end of the lease, so that nothing of it needs to be remembered.
-    pub fn has_ended(&self, now: u64) -> bool {
-        self.may_end(now) && !self.has_unreported()
+    pub fn is_over(&self) -> bool {
+        self.gone && self.in_flight == 0 && !self.has_unreported()
+    }
+
+    /// Whether a grant may bring the lease back to life.
+    pub fn may_revive(&self) -> bool {
+        !self.ended && !self.gone
+    }
+
+    /// Notes that the lease is ending with the next report, if nothing stands against it.
+    pub fn end_if_possible(&mut self, now: u64) {
+        if self.may_end(now) {
+            self.ended = true;
+        }
+    }
+
+    /// Gives back what no call is using because others need it, and does not ask for more ahead of need.
+    pub fn yield_units(&mut self) {
+        self.give_back();
+        self.low_water = 0;
     }
 
     /// Remembers a refusal.
@@ -289,8 +311,8 @@ impl Record {
     }
 
     /// The totals to report.
-    pub fn usage(&self, now: u64) -> Usage {
-        Usage { used: self.used, returned: self.returned, close: self.may_end(now) }
+    pub fn usage(&self) -> Usage {
+        Usage { used: self.used, returned: self.returned, close: self.ended }
     }
 
     /// Whether the sidecar has not acknowledged everything yet.
@@ -420,11 +442,40 @@ mod tests {
         record.draw(1, ChargeOn::Request, 0).unwrap();
         record.draw(2, ChargeOn::Success, 0).unwrap();
         record.close();
-        assert_eq!(record.usage(0), Usage { used: 1, returned: 3, close: false });
+        record.end_if_possible(0);
+        assert_eq!(record.usage(), Usage { used: 1, returned: 3, close: false });
         record.finish(2, 2, false);
-        assert_eq!(record.usage(0), Usage { used: 1, returned: 5, close: true });
-        record.accept(&grant(7, 3, 9), 0, 0);
-        assert_eq!(record.returned, 11, "a grant that arrives late goes back at once");
+        record.end_if_possible(0);
+        assert_eq!(record.usage(), Usage { used: 1, returned: 5, close: true });
+    }
+
+    #[test]
+    fn a_lease_does_not_end_while_an_answer_about_it_may_arrive() {
+        let mut record = granted(0, 3);
+        record.asked_until_ms = 500;
+        record.close();
+        record.end_if_possible(499);
+        assert!(record.may_revive());
+        record.end_if_possible(500);
+        assert!(!record.may_revive());
+    }
+
+    #[test]
+    fn a_lease_that_the_sidecar_does_not_know_is_over_once_its_usage_is_told() {
+        let mut record = granted(0, 3);
+        record.draw(1, ChargeOn::Request, 0).unwrap();
+        let gone = Ack { lease: 7, used: 0, open: false, ttl_ms: 0 };
+        record.acknowledge(0, &gone, 0);
+        assert!(!record.is_over(), "one unit was used after the report");
+        record.acknowledge(1, &gone, 0);
+        assert!(record.is_over());
+    }
+
+    #[test]
+    fn units_that_others_need_are_not_asked_for_again_at_once() {
+        let mut record = granted(0, 10);
+        record.yield_units();
+        assert_eq!((record.returned, record.wants_refill(0)), (10, false));
     }
 
     #[test]

@@ -113,6 +113,7 @@ pub fn collect(host: &impl Host, set: usize, timing: Timing, draft: &mut Draft) 
             let key = content.key(place);
             record.queued = false;
             retire(&mut record, timing);
+            record.end_if_possible(timing.now);
             report(&record, key.as_ref(), timing, &mut part);
             if record.wants_refill(timing.now)
                 && let Some(key) = key
@@ -139,13 +140,17 @@ fn is_idle(record: &Record, timing: Timing) -> bool {
     record.last_draw_ms.saturating_add(timing.idle_return_ms) <= timing.now
 }
 
-/// Closes a lease that has run out or that nobody uses.
+/// Closes a lease that has run out, or that nobody draws from any more; what running calls hold stays until they end.
 fn retire(record: &mut Record, timing: Timing) {
-    let ran_out = record.deadline_ms <= timing.now;
-    let unused =
-        is_idle(record, timing) && record.in_flight == 0 && record.asked_until_ms <= timing.now;
-    if record.lease != 0 && !record.closing && (ran_out || unused) {
+    let is_unused = is_idle(record, timing) && record.asked_until_ms <= timing.now;
+    let has_run_out = record.deadline_ms <= timing.now;
+    if record.lease == 0 || record.closing {
+        return;
+    }
+    if has_run_out || (is_unused && record.in_flight == 0) {
         record.close();
+    } else if is_unused {
+        record.yield_units();
     }
 }
 
@@ -156,7 +161,7 @@ fn report(record: &Record, key: Option<&LeaseKey>, timing: Timing, part: &mut Pa
         || record.may_end(timing.now)
         || record.is_due_for_renewal(timing.now)
     {
-        part.reports.push(report_of(record, timing.now));
+        part.reports.push(report_of(record));
     }
     if record.journal.has_unreported()
         && let Some(key) = key
@@ -170,8 +175,8 @@ fn report(record: &Record, key: Option<&LeaseKey>, timing: Timing, part: &mut Pa
     }
 }
 
-fn report_of(record: &Record, now: u64) -> Report {
-    let usage = record.usage(now);
+fn report_of(record: &Record) -> Report {
+    let usage = record.usage();
     Report {
         lease: record.lease,
         used: usage.used,
@@ -198,22 +203,22 @@ pub fn ask(
 ) -> Result<(), NoRoom> {
     let part = table::update(host, set, |content| {
         let mut part = Part::default();
-        let Some((place, mut record)) = place_for(content, key, timing) else {
+        let Some((_, record)) = place_for(content, key, timing) else {
             return (Err(NoRoom), Write::No);
         };
-        record.asked_until_ms = timing.now.saturating_add(timing.answer_within_ms);
         let held = if record.is_live(timing.now) { record.remaining() } else { 0 };
         let min = need.saturating_sub(held).max(1);
         let least = all.saturating_sub(held).max(min).max(FIRST_WISH);
-        part.wants.push(Want {
-            key: key.clone(),
-            units: record.wish(least, timing.now).min(UNITS_MAX),
-            min,
-        });
-        content.put(place, &record);
+        let units = record.wish(least, timing.now).min(UNITS_MAX);
+        part.wants.push(Want { key: key.clone(), units, min });
+        // The answer may be about any lease that the sidecar has open for the key, also one that is on its way back.
+        for (place, mut record) in content.places_of(key) {
+            record.asked_until_ms = timing.now.saturating_add(timing.answer_within_ms);
+            content.put(place, &record);
+        }
         for (_, record) in content.iter() {
-            if record.may_end(timing.now) || record.has_unreported() {
-                part.reports.push(report_of(&record, timing.now));
+            if record.ended || record.has_unreported() {
+                part.reports.push(report_of(&record));
             }
         }
         (Ok(part), Write::Yes)
@@ -265,7 +270,7 @@ pub fn apply(host: &impl Host, seed: u64, sent: &Sent, reply: &SyncReply, now: u
             let Some((place, mut record)) = content.lease(recall.lease) else {
                 return ((), Write::No);
             };
-            record.give_back();
+            record.yield_units();
             content.put(place, &record);
             ((), Write::Yes)
         });
@@ -287,7 +292,7 @@ fn acknowledge(host: &impl Host, sent: &Sent, reply: &SyncReply, now: u64) {
                 return ((), Write::No);
             };
             record.acknowledge(reported, ack, sent.asked_at);
-            if !ack.open && record.has_ended(now) {
+            if record.is_over() {
                 record.forget_lease();
             }
             content.put(place, &record);
@@ -310,26 +315,17 @@ fn acknowledge(host: &impl Host, sent: &Sent, reply: &SyncReply, now: u64) {
 
 /// Puts a grant where its key's question was noted.
 ///
-/// A question is noted before it is asked, and the note stays until no answer can arrive any more. So a grant that finds
-/// neither its lease nor the note is for a lease that this process has ended: it must not be spent.
+/// A question is noted before it is asked, and a lease does not end while the note stands. So a grant that finds neither
+/// its lease nor the note is for a lease that this process has ended: it must not be spent.
 fn install(host: &impl Host, seed: u64, grant: &Grant, asked_at: u64, now: u64) -> Option<Report> {
     let placed = table::update(host, table::set_of(seed, &grant.key), |content| {
-        let known = content.lease(grant.lease);
-        let noted = content.current(&grant.key).filter(|(_, record)| record.lease < grant.lease);
-        let Some((mut place, mut record)) = known.or(noted) else { return (false, Write::No) };
-        if record.lease != 0 && record.lease != grant.lease {
-            // The sidecar has replaced the lease, for instance because the price changed.
-            record.close();
-            content.put(place, &record);
-            let journal = content.take_journal(&grant.key);
-            record = Record { asked_until_ms: record.asked_until_ms, journal, ..Record::default() };
-            if !content.push(&grant.key, &record) {
-                return (false, Write::Yes);
-            }
-            place = content.len().saturating_sub(1);
-        }
+        let Some((place, mut record)) = place_of(content, grant) else {
+            return (false, Write::No);
+        };
+        record.closing = false;
         record.accept(grant, asked_at, now);
         content.put(place, &record);
+        drop_empty_places(content, &grant.key);
         (true, Write::Yes)
     });
     (placed != Some(true)).then(|| Report {
@@ -339,6 +335,43 @@ fn install(host: &impl Host, seed: u64, grant: &Grant, asked_at: u64, now: u64) 
         returned: grant.free_units.saturating_add(grant.paid_units),
         close: true,
     })
+}
+
+/// The record that takes a grant: the one of its lease, also when that was on its way back; else the noted one.
+fn place_of(content: &mut Set, grant: &Grant) -> Option<(usize, Record)> {
+    let of_key = content.places_of(&grant.key);
+    if let Some((place, record)) =
+        of_key.iter().find(|(_, record)| record.lease == grant.lease && !record.gone)
+    {
+        let is_newest = of_key.iter().all(|(_, other)| other.lease <= grant.lease);
+        return (record.may_revive() && (is_newest || !record.closing))
+            .then_some((*place, *record));
+    }
+    let (place, mut record) =
+        content.current(&grant.key).filter(|(_, record)| record.lease < grant.lease)?;
+    if record.lease == 0 {
+        return Some((place, record));
+    }
+    // The sidecar has replaced the lease, for instance because the price changed.
+    record.close();
+    content.put(place, &record);
+    let journal = content.take_journal(&grant.key);
+    let record = Record { asked_until_ms: record.asked_until_ms, journal, ..Record::default() };
+    content.push(&grant.key, &record).then(|| (content.len().saturating_sub(1), record))
+}
+
+/// A lease that came back to life needs no place beside it; the key's journal goes along.
+fn drop_empty_places(content: &mut Set, key: &LeaseKey) {
+    let journal = content.take_journal(key);
+    for (place, record) in content.places_of(key).into_iter().rev() {
+        if record.lease == 0 && !record.closing {
+            content.remove(place);
+        }
+    }
+    if let Some((place, mut record)) = content.current(key) {
+        record.journal = journal;
+        content.put(place, &record);
+    }
 }
 
 fn remember(host: &impl Host, seed: u64, refusal: &Refusal, now: u64) {

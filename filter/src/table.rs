@@ -93,6 +93,13 @@ impl Set {
         })
     }
 
+    /// The places of a key's records.
+    pub fn places_of(&self, key: &LeaseKey) -> Vec<(usize, Record)> {
+        let key = encode_key(key);
+        let of_key = self.records.iter().enumerate().filter(|(_, (stored, _))| *stored == key);
+        of_key.map(|(place, (_, numbers))| (place, decode_record(numbers))).collect()
+    }
+
     /// The record of a lease.
     pub fn lease(&self, lease: u64) -> Option<(usize, Record)> {
         self.iter().find(|(_, record)| record.lease == lease)
@@ -141,6 +148,13 @@ impl Set {
             self.records.push((encode_key(key), encode_record(record)));
         }
         has_room
+    }
+
+    /// Removes the record at a place; those behind it move up.
+    pub fn remove(&mut self, index: usize) {
+        if index < self.records.len() {
+            self.records.remove(index);
+        }
     }
 
     /// Keeps the records for which `keep` holds.
@@ -202,7 +216,10 @@ fn money_of(bits: u64) -> Nanos {
 }
 
 fn encode_record(record: &Record) -> [u8; NUMBERS_BYTES] {
-    let flags = u64::from(record.closing) | (u64::from(record.queued) << 1);
+    let flags = u64::from(record.closing)
+        | (u64::from(record.queued) << 1)
+        | (u64::from(record.ended) << 2)
+        | (u64::from(record.gone) << 3);
     let numbers: [u64; NUMBERS] = [
         record.lease,
         record.granted,
@@ -271,11 +288,15 @@ fn decode_record(bytes: &[u8; NUMBERS_BYTES]) -> Record {
         quota_resets_ms: next(),
         journal: Journal { line: next(), used: next(), in_flight: next(), acked: next() },
         closing: false,
+        ended: false,
+        gone: false,
         queued: false,
     };
     let flags = next();
     record.closing = flags & 1 != 0;
     record.queued = flags & 2 != 0;
+    record.ended = flags & 4 != 0;
+    record.gone = flags & 8 != 0;
     record
 }
 
@@ -339,7 +360,7 @@ mod tests {
         for (index, chunk) in bytes.chunks_exact_mut(8).enumerate() {
             chunk[0] = u8::try_from(index).unwrap() + 1;
         }
-        bytes[NUMBERS_BYTES - 8] = 3;
+        bytes[NUMBERS_BYTES - 8] = 15;
         decode_record(&bytes)
     }
 
@@ -347,7 +368,7 @@ mod tests {
     fn a_set_round_trips_with_every_number_in_its_place() {
         let record = distinct();
         assert_eq!((record.lease, record.granted, record.journal.acked), (1, 2, 27));
-        assert!(record.closing && record.queued);
+        assert!(record.closing && record.queued && record.ended && record.gone);
         let mut set = Set::default();
         assert!(set.push(&key("用户-1", Some(-1)), &record));
         assert!(set.push(&key(&"x".repeat(128), None), &Record::default()));

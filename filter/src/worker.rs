@@ -80,6 +80,7 @@ pub struct Worker {
     recalled: BTreeSet<usize>,
     away_until_ms: u64,
     talk_until_ms: u64,
+    next_report_ms: u64,
     sweep_from: usize,
     ticks_fast: bool,
 }
@@ -103,6 +104,7 @@ impl Worker {
             recalled: BTreeSet::new(),
             away_until_ms: 0,
             talk_until_ms: 0,
+            next_report_ms: 0,
             sweep_from: 0,
             ticks_fast: false,
         }

@@ -48,9 +48,13 @@ impl Worker {
 
     /// The leader's part: one message for the whole process.
     fn report(&mut self, host: &impl Host, now: u64) {
-        if self.questions.values().any(|question| question.is_report) {
+        if now < self.next_report_ms || self.questions.values().any(|question| question.is_report) {
             return;
         }
+        // Ticks may come early by a little, and while calls wait they come more often.
+        let slack = self.config.sync_interval_ms >> 2;
+        self.next_report_ms =
+            now.saturating_add(self.config.sync_interval_ms).saturating_sub(slack);
         if let Some(sent) = self.unanswered.take()
             && self.may_repeat(&sent, now)
         {
