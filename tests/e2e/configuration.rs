@@ -23,7 +23,11 @@ fn the_reference_configurations_are_valid() {
     let filter = farebox_tests::binaries::filter().unwrap_or_else(|err| panic!("{err}"));
     let read = |name| Template::read(name).unwrap().set("filter", filter.display()).unwrap();
     let jwt = read("envoy-jwt.yaml").set("jwks", jwks.display()).unwrap();
-    for template in [read("envoy.yaml"), jwt] {
+    // The filter reads its configuration as JSON text as well.
+    let kind = "type.googleapis.com/google.protobuf.StringValue";
+    let text = json!({ "@type": kind, "value": plugin().to_string() }).to_string();
+    let json = read("envoy.yaml").set_block("plugin", &text).unwrap();
+    for template in [read("envoy.yaml"), json, jwt] {
         let log = envoy::validate(scratch.path(), &template);
         log.unwrap_or_else(|err| panic!("{err}"));
     }

@@ -16,13 +16,10 @@ fn the_demo_tells_the_truth() {
     assert!(told.contains("Everything was as told"), "{told}");
 }
 
+/// One after the other: both would like to have the documented ports.
 #[test]
-fn up_leaves_nothing_behind_after_ctrl_c() {
+fn up_leaves_nothing_behind_after_ctrl_c_nor_when_it_is_killed() {
     leaves_nothing_behind(Signal::INT);
-}
-
-#[test]
-fn up_leaves_nothing_behind_even_when_it_is_killed() {
     leaves_nothing_behind(Signal::KILL);
 }
 

@@ -1,5 +1,6 @@
 //! A private MariaDB.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,14 +37,18 @@ impl Database {
     /// Makes a data directory in `folder` and starts a server on it, with the schema and a user for the sidecar.
     pub async fn start(folder: &Path) -> Result<Self, StackError> {
         let (data, socket) = (folder.join("mariadb"), folder.join("mariadb.sock"));
-        let installing = data.clone();
-        let installed = tokio::task::spawn_blocking(move || install(&installing)).await;
+        // A server that starts removes the temporary tables that it finds: it must not find those of a neighbour.
+        let temporary = folder.join("mariadb.tmp");
+        fs::create_dir(&temporary).map_err(StackError::system(format!("mkdir {temporary:?}")))?;
+        let (installing, tmpdir) = (data.clone(), temporary.clone());
+        let installed = tokio::task::spawn_blocking(move || install(&installing, &tmpdir)).await;
         installed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
 
         let addr = port::free();
         let recipe = Recipe::new("mariadb", &binaries::system("mariadbd")?, folder)
             .arg("--no-defaults")
             .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--tmpdir={}", temporary.display()))
             .arg(format!("--socket={}", socket.display()))
             .arg(format!("--pid-file={}", folder.join("mariadb.pid").display()))
             .arg(format!("--port={}", addr.port()))
@@ -109,11 +114,12 @@ impl Database {
     }
 }
 
-fn install(data: &Path) -> Result<(), StackError> {
+fn install(data: &Path, temporary: &Path) -> Result<(), StackError> {
     let mut command = Command::new(binaries::system("mariadb-install-db")?);
     command
         .arg("--no-defaults")
         .arg(format!("--datadir={}", data.display()))
+        .env("TMPDIR", temporary)
         .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
         .arg("--innodb-log-file-size=48M")
         .args(runs_as_root().then_some("--user=root"));

@@ -57,9 +57,10 @@ impl Template {
 
     /// Replaces the filter's configuration.
     pub fn set_plugin(self, configuration: &Value) -> Result<Self, StackError> {
-        // A JSON string is a YAML string as well.
-        let text = Value::String(configuration.to_string());
-        self.set_block("plugin", &format!("value: {text}"))
+        let kind = "type.googleapis.com/google.protobuf.Struct";
+        // JSON is YAML too.
+        let any = serde_json::json!({ "@type": kind, "value": configuration });
+        self.set_block("plugin", &any.to_string())
     }
 
     /// Replaces the lines between `# @begin mark` and `# @end mark` by one line.

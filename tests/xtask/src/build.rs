@@ -20,12 +20,6 @@ fn sidecar_file() -> PathBuf {
     place::target().join("debug/farebox")
 }
 
-/// Builds the filter and the sidecar.
-pub(crate) fn everything() -> Result<()> {
-    filter()?;
-    sidecar()
-}
-
 /// Builds the filter with the profile that it ships with.
 pub(crate) fn filter() -> Result<()> {
     shell::step("build the filter", "what Envoy loads, optimised as it ships");
@@ -38,10 +32,13 @@ pub(crate) fn filter() -> Result<()> {
     Ok(())
 }
 
-/// Builds the sidecar.
-pub(crate) fn sidecar() -> Result<()> {
-    shell::step("build the sidecar", "the service and its command line, `farebox`");
-    shell::run(shell::cargo().args(["build", "--package", "farebox-sidecar"]))
+/// Builds the sidecar, and with it the programs that show it: one command, because cargo would compile what the two share
+/// twice, with different features, if it were asked twice.
+pub(crate) fn programs() -> Result<()> {
+    shell::step("build the sidecar", "the service and its command line, and what starts all parts");
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--package", "farebox-sidecar", "--package", "farebox-tests", "--bins"]);
+    shell::run(&mut cargo)
 }
 
 /// Tells a program where the parts are that it starts.

@@ -43,7 +43,9 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().task {
         Task::Setup => setup::everything(),
-        Task::Build => setup::stack().and_then(|()| build::everything()),
+        Task::Build => {
+            setup::stack().and_then(|()| build::filter()).and_then(|()| build::programs())
+        }
         Task::Demo => show("demo"),
         Task::Up => show("up"),
         Task::Test { arguments } => tests::run(&arguments),
@@ -61,14 +63,8 @@ fn main() -> ExitCode {
 /// Prepares the machine and the binaries, then becomes the program that shows them.
 fn show(program: &str) -> anyhow::Result<()> {
     setup::stack()?;
-    build::everything()?;
-    shell::step(
-        &format!("build the {program}"),
-        "the program that starts the parts and calls them",
-    );
-    let mut cargo = shell::cargo();
-    cargo.args(["build", "--quiet", "--package", "farebox-tests", "--bin", program]);
-    shell::run(&mut cargo)?;
+    build::filter()?;
+    build::programs()?;
     shell::replace_by(build::with_paths(std::process::Command::new(
         place::target().join("debug").join(program),
     )))

@@ -21,7 +21,7 @@ struct Outcome {
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     setup::stack()?;
     setup::tests()?;
-    build::everything()?;
+    build::filter()?;
     let mut outcomes =
         vec![timed("native: core, filter, sidecar, harness, Envoy", || native(arguments))];
     if arguments.is_empty() {
@@ -37,12 +37,16 @@ fn timed(name: &'static str, tests: impl FnOnce() -> Result<()>) -> Outcome {
 }
 
 fn native(arguments: &[String]) -> Result<()> {
-    shell::step("cargo test --workspace", "pure rules, tables, compiled filter, real Envoy");
+    let names_package = |argument: &String| argument == "-p" || argument.starts_with("--package");
     let mut cargo = build::with_paths(shell::cargo());
     cargo.args(["test", "--no-fail-fast"]);
-    if !arguments.iter().any(|argument| argument == "-p" || argument.starts_with("--package")) {
+    if arguments.iter().any(names_package) {
+        // Tests of the whole workspace build the sidecar by themselves.
+        build::programs()?;
+    } else {
         cargo.arg("--workspace");
     }
+    shell::step("cargo test", "pure rules, tables, compiled filter, real Envoy");
     shell::run(cargo.args(arguments))
 }
 

@@ -100,7 +100,10 @@ pub(crate) fn violations(root: &Path) -> Result<Vec<Violation>> {
         match extension.as_str() {
             "rs" => rust(&path, &text, &mut add),
             "sql" => statements(&text, &mut add),
-            "md" => commands(&text, &mut add),
+            "md" => {
+                commands(&text, &mut add);
+                links(&file, &text, &mut add);
+            }
             _ => {}
         }
     }
@@ -191,6 +194,20 @@ fn commands(text: &str, add: &mut impl FnMut(usize, String)) {
                 after.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
             if !word.is_empty() && known.find_subcommand(&word).is_none() {
                 add(line, format!("there is no `cargo xtask {word}`"));
+            }
+        }
+    }
+}
+
+/// So does a link to a file that is not there.
+fn links(document: &Path, text: &str, add: &mut impl FnMut(usize, String)) {
+    let folder = document.parent().unwrap_or(document);
+    for (line, content) in (1..).zip(text.lines()) {
+        for after in content.split("](").skip(1) {
+            let target = after.split([')', '#']).next().unwrap_or_default();
+            let elsewhere = target.is_empty() || target.contains("://");
+            if !elsewhere && !folder.join(target).exists() {
+                add(line, format!("there is no file {target}"));
             }
         }
     }

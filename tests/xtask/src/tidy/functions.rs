@@ -15,19 +15,22 @@ pub(super) fn of(text: &str) -> Vec<Function<'_>> {
     let mut found = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let Some(name) = name(line) else { continue };
-        let indent = line.len() - line.trim_start().len();
-        let closes = |line: &&str| {
-            line.trim_start().starts_with('}') && line.len() - line.trim_start().len() == indent
-        };
-        // Such a line is a whole function, or the declaration of one.
-        if line.ends_with('}') || line.ends_with(';') {
-            continue;
-        }
-        if let Some(length) = lines.iter().skip(index + 1).position(closes) {
-            found.push(Function { name, line: index + 1, lines: length + 2 });
+        let same_column = |other: &&str| indent(other) == indent(line) && !other.is_empty();
+        // A line in the function's column that ends so ends a declaration, or a function of one line.
+        let mut closing = lines.iter().enumerate().skip(index);
+        let end = closing.find(|(_, other)| same_column(other) && other.ends_with(['}', ';']));
+        match end {
+            Some((last, end)) if index < last && !end.ends_with(';') => {
+                found.push(Function { name, line: index + 1, lines: last - index + 1 });
+            }
+            Some(_) | None => {}
         }
     }
     found
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }
 
 /// The name of the function that begins on this line.
@@ -61,6 +64,9 @@ impl A {
     }
     fn short() {}
     fn declared();
+    fn declared_at_length(
+        &self,
+    ) -> u8;
 }
 ";
         assert_eq!(of(text), [Function { name: "long", line: 2, lines: 7 }]);
