@@ -34,9 +34,14 @@ pub enum CacheHealth {
     Unreachable,
 }
 
+/// Redis settings that no connection can be made with.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct CacheError(#[from] RedisError);
+
 impl Cache {
     /// Prepares the connection; nothing is sent yet.
-    pub fn open(settings: Option<&Redis>) -> Result<Self, RedisError> {
+    pub fn open(settings: Option<&Redis>) -> Result<Self, CacheError> {
         let connection = settings.map(Connection::open).transpose()?;
         Ok(Self { connection })
     }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use self::listener::{Bound, ListenError, Protocols};
 use crate::api::{self, Gateways, Tokens};
 use crate::app::{App, NotReady};
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheError};
 use crate::config::{Config, ConfigError};
 use crate::jobs;
 use crate::store::{Store, StoreError};
@@ -32,7 +32,7 @@ pub enum ServeError {
     Config(#[from] ConfigError),
     /// The Redis settings cannot be used; a Redis that is merely away is no error.
     #[error("data.redis.addr cannot be used: {0}")]
-    Redis(#[from] redis::RedisError),
+    Redis(#[from] CacheError),
     /// The price book was not brought in line.
     #[error(transparent)]
     Store(#[from] StoreError),

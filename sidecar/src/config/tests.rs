@@ -78,15 +78,11 @@ fn a_price_is_taken_from_its_text_digit_by_digit() {
 }
 
 #[test]
-fn a_value_that_breaks_a_rule_is_named_with_its_remedy() {
-    let with = |line: &str| refusal(&format!("{SMALL}{line}"), &Environment::default());
+fn a_price_or_quota_that_breaks_a_rule_is_named_with_its_remedy() {
     let price = |text: &str| refusal(&SMALL.replace("0.001", text), &Environment::default());
     let quota = |text: &str| {
         let block = format!("free_quotas: {{ passport: {text} }}");
         refusal(&SMALL.replace("prices: { passport: 0.001 }", &block), &Environment::default())
-    };
-    let billing = |key: &str| {
-        refusal(&SMALL.replace("prices:", &format!("{key}, prices:")), &Environment::default())
     };
     for (found, expected) in [
         (
@@ -121,6 +117,18 @@ fn a_value_that_breaks_a_rule_is_named_with_its_remedy() {
             quota("1000000000000000000"),
             r#"billing.free_quotas.passport is "1000000000000000000": out of range; write at most 281474976710656"#,
         ),
+    ] {
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_value_that_breaks_a_rule_is_named_with_its_remedy() {
+    let with = |line: &str| refusal(&format!("{SMALL}{line}"), &Environment::default());
+    let billing = |key: &str| {
+        refusal(&SMALL.replace("prices:", &format!("{key}, prices:")), &Environment::default())
+    };
+    for (found, expected) in [
         (
             billing("time_zone: Asia/Peking"),
             r#"billing.time_zone is "Asia/Peking": no time zone; write an IANA name, such as Asia/Shanghai or UTC"#,

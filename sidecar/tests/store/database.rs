@@ -16,6 +16,9 @@ const SERVER_VARIABLE: &str = "FAREBOX_TEST_DATABASE";
 /// never outlives the tests, and its files go with it.
 const SERVER_SCRIPT: &str = r#"
 dir=$1 port=$2 user=$(id -un)
+# A server that starts deletes the temporary tables that it finds, also those of a neighbour in /tmp.
+mkdir "$dir/tmp"
+export TMPDIR="$dir/tmp"
 mariadb-install-db --no-defaults --datadir="$dir/data" --user="$user" --skip-test-db \
   --auth-root-authentication-method=normal >"$dir/install.log" 2>&1
 mariadbd --no-defaults --datadir="$dir/data" --user="$user" --socket="$dir/server.sock" --pid-file="$dir/server.pid" \
