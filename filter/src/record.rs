@@ -11,6 +11,9 @@ use farebox_core::wire::{Ack, Grant, Refusal};
 /// How long a refusal is remembered at most: money that arrives works within this time.
 pub const REFUSAL_MEMORY_MS: u64 = 500;
 
+/// Traffic is measured over at least this time: one call a moment after a grant is no stream of calls.
+const RATE_WINDOW_MS: u64 = 100;
+
 /// A lease of one (account, service, price) key, or the place where one is expected.
 ///
 /// Times are milliseconds on the host's clock that never jumps.
@@ -193,7 +196,7 @@ impl Record {
     /// About two seconds of the traffic seen since the last grant; at least `least`.
     pub fn wish(&self, least: u64, now: u64) -> u64 {
         let drawn = self.used.saturating_add(self.in_flight).saturating_sub(self.rate_base);
-        let elapsed_ms = now.saturating_sub(self.rate_since_ms).max(1);
+        let elapsed_ms = now.saturating_sub(self.rate_since_ms).max(RATE_WINDOW_MS);
         let two_seconds = drawn.saturating_mul(2_000).checked_div(elapsed_ms).unwrap_or(0);
         two_seconds.clamp(least, GRANT_MAX.max(least))
     }
@@ -252,9 +255,10 @@ impl Record {
         }
     }
 
-    /// Whether the sidecar has booked the end of the lease, so that nothing of it needs to be remembered.
-    pub fn is_over(&self) -> bool {
-        self.gone && self.in_flight == 0 && !self.has_unreported()
+    /// Whether nothing of the lease needs to be remembered: the sidecar has booked its end, and no grant that was made
+    /// before can still arrive.
+    pub fn is_over(&self, now: u64) -> bool {
+        self.gone && self.in_flight == 0 && !self.has_unreported() && self.asked_until_ms <= now
     }
 
     /// Whether a grant may bring the lease back to life.
@@ -466,9 +470,11 @@ mod tests {
         record.draw(1, ChargeOn::Request, 0).unwrap();
         let gone = Ack { lease: 7, used: 0, open: false, ttl_ms: 0 };
         record.acknowledge(0, &gone, 0);
-        assert!(!record.is_over(), "one unit was used after the report");
+        assert!(!record.is_over(0), "one unit was used after the report");
+        record.asked_until_ms = 500;
         record.acknowledge(1, &gone, 0);
-        assert!(record.is_over());
+        assert!(!record.is_over(499), "a grant may still arrive");
+        assert!(record.is_over(500));
     }
 
     #[test]

@@ -292,7 +292,7 @@ fn acknowledge(host: &impl Host, sent: &Sent, reply: &SyncReply, now: u64) {
                 return ((), Write::No);
             };
             record.acknowledge(reported, ack, sent.asked_at);
-            if record.is_over() {
+            if record.is_over(now) {
                 record.forget_lease();
             }
             content.put(place, &record);
@@ -340,9 +340,7 @@ fn install(host: &impl Host, seed: u64, grant: &Grant, asked_at: u64, now: u64) 
 /// The record that takes a grant: the one of its lease, also when that was on its way back; else the noted one.
 fn place_of(content: &mut Set, grant: &Grant) -> Option<(usize, Record)> {
     let of_key = content.places_of(&grant.key);
-    if let Some((place, record)) =
-        of_key.iter().find(|(_, record)| record.lease == grant.lease && !record.gone)
-    {
+    if let Some((place, record)) = of_key.iter().find(|(_, record)| record.lease == grant.lease) {
         let is_newest = of_key.iter().all(|(_, other)| other.lease <= grant.lease);
         return (record.may_revive() && (is_newest || !record.closing))
             .then_some((*place, *record));

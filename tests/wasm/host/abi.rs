@@ -120,7 +120,8 @@ impl<'a> Guest<'a> {
         let mut place = 0;
         if !bytes.is_empty() {
             let length = u32::try_from(bytes.len()).map_err(|_| Status::InvalidMemoryAccess)?;
-            let allocate = self.caller.data().allocate.clone().ok_or(Status::InvalidMemoryAccess)?;
+            let allocate =
+                self.caller.data().allocate.clone().ok_or(Status::InvalidMemoryAccess)?;
             place = allocate.call(&mut self.caller, length).map_err(Failure::Trap)?;
             self.write(place, bytes)?;
         }

@@ -1,5 +1,6 @@
 //! Calls of guests to other services.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::headers::Headers;
@@ -8,11 +9,23 @@ use crate::vm::Vm;
 /// A call that waits for the test's answer.
 ///
 /// It belongs to the root context of its VM and outlives the stream during which it was made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Callout {
     pub(crate) vm: Vm,
     pub(crate) token: u32,
     pub(crate) sent: Sent,
+}
+
+impl fmt::Debug for Callout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "call {} to {}: {}",
+            self.token,
+            self.cluster(),
+            String::from_utf8_lossy(self.body())
+        )
+    }
 }
 
 /// What was sent, and when.

@@ -1,11 +1,20 @@
 //! Header maps: names in lower case, values in the order in which they were added, duplicates kept.
 
+use std::fmt;
+
 use crate::pairs::Pair;
 
 /// A header map.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     entries: Vec<Pair>,
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        f.debug_list().entries(self.iter().map(|(name, value)| (text(name), text(value)))).finish()
+    }
 }
 
 impl Headers {
@@ -34,7 +43,10 @@ impl Headers {
     /// All values of a name.
     pub fn values(&self, name: impl AsRef<[u8]>) -> impl Iterator<Item = &[u8]> {
         let name = name.as_ref().to_ascii_lowercase();
-        self.entries.iter().filter(move |(entry, _)| *entry == name).map(|(_, value)| value.as_slice())
+        self.entries
+            .iter()
+            .filter(move |(entry, _)| *entry == name)
+            .map(|(_, value)| value.as_slice())
     }
 
     /// The first value as text: what `proxy_get_header_map_value` gives, whatever follows it.

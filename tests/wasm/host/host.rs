@@ -54,7 +54,7 @@ impl Default for Settings {
 /// The order of the calls at the end of a stream; `proxy_on_delete` is always the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndOrder {
-    /// `proxy_on_log`, `proxy_on_done`: Envoy since 1.19, whose connection manager logs before it destroys filters.
+    /// `proxy_on_log`, `proxy_on_done`: current Envoys, whose connection manager logs before it destroys filters.
     LogThenDone,
     /// `proxy_on_done`, `proxy_on_log`: older Envoys, and the order that the ABI's documents describe.
     DoneThenLog,
@@ -267,7 +267,9 @@ impl Host {
     /// Takes the calls that guests made since the last time, in their order; those of VMs that are gone are cancelled.
     pub fn take_callouts(&self) -> Vec<Callout> {
         let taken: Vec<_> = self.cell.callouts.borrow_mut().drain(..).collect();
-        let with_vm = taken.into_iter().map(|(vm, token, sent)| Some(Callout { vm: self.vm(vm)?, token, sent }));
+        let with_vm = taken
+            .into_iter()
+            .map(|(vm, token, sent)| Some(Callout { vm: self.vm(vm)?, token, sent }));
         with_vm.flatten().collect()
     }
 

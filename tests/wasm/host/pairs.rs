@@ -5,7 +5,9 @@
 
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
-pub(crate) fn encode<'a>(pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Vec<u8> {
+pub(crate) fn encode<'a>(
+    pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
+) -> Vec<u8> {
     if pairs.len() == 0 {
         return Vec::new();
     }

@@ -41,9 +41,9 @@ impl From<&serde_json::Value> for Value {
             serde_json::Value::Number(number) => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
             serde_json::Value::String(text) => Self::Text(text.clone()),
             serde_json::Value::Array(items) => Self::List(items.iter().map(Self::from).collect()),
-            serde_json::Value::Object(map) => {
-                Self::Map(map.iter().map(|(name, value)| (name.clone(), Self::from(value))).collect())
-            }
+            serde_json::Value::Object(map) => Self::Map(
+                map.iter().map(|(name, value)| (name.clone(), Self::from(value))).collect(),
+            ),
         }
     }
 }
@@ -55,7 +55,12 @@ impl Value {
         match self {
             Self::Map(map) => map.get(*first)?.find(rest),
             Self::List(items) => items.get(first.parse::<usize>().ok()?)?.find(rest),
-            Self::Text(_) | Self::Bytes(_) | Self::Int(_) | Self::Double(_) | Self::Bool(_) | Self::Null => None,
+            Self::Text(_)
+            | Self::Bytes(_)
+            | Self::Int(_)
+            | Self::Double(_)
+            | Self::Bool(_)
+            | Self::Null => None,
         }
     }
 
@@ -69,7 +74,9 @@ impl Value {
             *self = Self::Map(BTreeMap::new());
         }
         if let Self::Map(map) = self {
-            map.entry((*first).to_owned()).or_insert_with(|| Self::Map(BTreeMap::new())).put(rest, value);
+            map.entry((*first).to_owned())
+                .or_insert_with(|| Self::Map(BTreeMap::new()))
+                .put(rest, value);
         }
     }
 
@@ -86,10 +93,13 @@ impl Value {
                     .iter()
                     .map(|(name, value)| Ok((name.clone().into_bytes(), value.serialize()?)))
                     .collect::<Result<_, Status>>()?;
-                Ok(pairs::encode(values.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))))
+                Ok(pairs::encode(
+                    values.iter().map(|(name, value)| (name.as_slice(), value.as_slice())),
+                ))
             }
             Self::List(items) => {
-                let values: Vec<Vec<u8>> = items.iter().map(Self::serialize).collect::<Result<_, _>>()?;
+                let values: Vec<Vec<u8>> =
+                    items.iter().map(Self::serialize).collect::<Result<_, _>>()?;
                 Ok(pairs::encode(values.iter().map(|value| (value.as_slice(), [].as_slice()))))
             }
         }

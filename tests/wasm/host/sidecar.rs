@@ -5,15 +5,17 @@
 //! message it checks its books itself: nothing is held that is not there, and what is held is what open leases hold.
 
 mod books;
+mod grants;
+mod view;
 
 use std::collections::BTreeMap;
 
-use farebox_core::grant::{Ask, Decision, Funds, Split, decide};
+use farebox_core::grant::{Funds, Split};
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::lease::{Lease, Usage};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{
-    Ack, FreeQuota, Grant, JournalAck, JournalReport, LeaseKey, Recall, Refusal, Report, SyncReply, SyncRequest, Want,
+    Ack, JournalAck, JournalReport, LeaseKey, Recall, Report, SyncReply, SyncRequest,
 };
 
 pub use self::books::{Account, Charge, Kind, Quota};
@@ -22,12 +24,18 @@ pub use self::books::{Account, Charge, Kind, Quota};
 const TTL_MS: u64 = 10_000;
 
 /// What the sidecar answers to a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
     pub status: u32,
     /// JSON.
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.status, String::from_utf8_lossy(&self.body))
+    }
 }
 
 /// A lease as the sidecar knows it.
@@ -55,6 +63,7 @@ pub struct FakeSidecar {
     journal: BTreeMap<(String, String, u64), u64>,
     charges: Vec<Charge>,
     requests: Vec<SyncRequest>,
+    last_lease: u64,
     /// How long a lease stands, in milliseconds.
     pub ttl_ms: u64,
     /// Grants at most this many units at once, whatever is asked for.
@@ -84,6 +93,7 @@ impl FakeSidecar {
             journal: BTreeMap::new(),
             charges: Vec::new(),
             requests: Vec::new(),
+            last_lease: 0,
             ttl_ms: TTL_MS,
             grant_max: u64::MAX,
         }
@@ -106,49 +116,8 @@ impl FakeSidecar {
     /// Adds money to an account.
     pub fn credit(&mut self, account: &str, amount: &str) {
         let account = self.accounts.entry(name(account)).or_default();
-        account.balance = account.balance.checked_add(name(amount)).expect("tests use small amounts");
-    }
-
-    // --- What can be seen ---
-
-    /// An account; a new one when nobody has heard of it.
-    pub fn account(&self, account: &str) -> Account {
-        self.accounts.get(&name(account)).cloned().unwrap_or_default()
-    }
-
-    /// Units charged to an account, however they were paid.
-    pub fn charged(&self, account: &str) -> u64 {
-        let account: AccountId = name(account);
-        self.charges.iter().filter(|charge| charge.account == account).map(|charge| charge.units).sum()
-    }
-
-    /// Everything that was charged, in order.
-    pub fn charges(&self) -> &[Charge] {
-        &self.charges
-    }
-
-    /// Every message that was taken in, in order; repeats are not.
-    pub fn requests(&self) -> &[SyncRequest] {
-        &self.requests
-    }
-
-    /// Numbers of an account's open leases.
-    pub fn open_leases(&self, account: &str) -> Vec<u64> {
-        let account: AccountId = name(account);
-        let of_account = self.leases.iter().filter(|(_, lease)| lease.units.open && lease.key.account == account);
-        of_account.map(|(number, _)| *number).collect()
-    }
-
-    /// Units granted over all leases of an account.
-    pub fn granted(&self, account: &str) -> u64 {
-        let account: AccountId = name(account);
-        let leases = self.leases.values().filter(|lease| lease.key.account == account);
-        leases.map(|lease| lease.units.granted.total()).sum()
-    }
-
-    /// Units that a lease still holds.
-    pub fn outstanding(&self, lease: u64) -> u64 {
-        self.leases.get(&lease).map_or(0, |lease| lease.units.outstanding().total())
+        account.balance =
+            account.balance.checked_add(name(amount)).expect("tests use small amounts");
     }
 
     // --- What a test can order ---
@@ -156,7 +125,11 @@ impl FakeSidecar {
     /// Wants an account's unused units back.
     pub fn recall(&mut self, account: &str) {
         let account: AccountId = name(account);
-        for lease in self.leases.values_mut().filter(|lease| lease.units.open && lease.key.account == account) {
+        for lease in self
+            .leases
+            .values_mut()
+            .filter(|lease| lease.units.open && lease.key.account == account)
+        {
             lease.recalled = true;
         }
     }
@@ -175,6 +148,17 @@ impl FakeSidecar {
         self.check();
     }
 
+    /// Loses every lease, epoch and stored reply; accounts and the numbers of leases stay.
+    pub fn forget_gateways(&mut self) {
+        let open: Vec<u64> = self.leases.keys().copied().collect();
+        for number in open {
+            self.close(number);
+        }
+        self.leases.clear();
+        self.epochs.clear();
+        self.replies.clear();
+    }
+
     // --- One message ---
 
     /// Takes a message in, at a moment of the sidecar's own clock.
@@ -189,7 +173,11 @@ impl FakeSidecar {
         let place = (gateway.clone(), request.instance.clone(), request.seq);
         if let Some((known, reply)) = self.replies.get(&place) {
             let repeated = known.as_slice() == body;
-            return if repeated { reply.clone() } else { problem(409, "this number was used for another message") };
+            return if repeated {
+                reply.clone()
+            } else {
+                problem(409, "this number was used for another message")
+            };
         }
         let epoch = self.epoch(&gateway, &request.instance, now_ms);
         if request.epoch != 0 && request.epoch != epoch {
@@ -211,7 +199,9 @@ impl FakeSidecar {
         }
         let of_gateway = self.epochs.iter().filter(|((name, _), _)| name == gateway);
         let epoch = 1 + of_gateway.map(|(_, epoch)| *epoch).max().unwrap_or(0);
-        for lease in self.leases.values_mut().filter(|lease| lease.gateway == gateway && lease.units.open) {
+        for lease in
+            self.leases.values_mut().filter(|lease| lease.gateway == gateway && lease.units.open)
+        {
             lease.recalled = true;
             lease.reclaim_at = lease.reclaim_at.min(now_ms + 2_000);
         }
@@ -237,7 +227,9 @@ impl FakeSidecar {
         let recalled = self.leases.iter().filter(|(_, lease)| {
             lease.recalled && lease.units.open && lease.gateway == gateway && lease.epoch == epoch
         });
-        reply.recalls = recalled.map(|(lease, granted)| Recall { lease: *lease, key: granted.key.clone() }).collect();
+        reply.recalls = recalled
+            .map(|(lease, granted)| Recall { lease: *lease, key: granted.key.clone() })
+            .collect();
         reply
     }
 
@@ -264,20 +256,27 @@ impl FakeSidecar {
         account.quota(&key.service).used += split.free;
         account.pay(price, split.paid);
         account.owe(price, owed);
-        self.charges.push(Charge { account: key.account.clone(), service: key.service.clone(), units, kind });
+        self.charges.push(Charge {
+            account: key.account.clone(),
+            service: key.service.clone(),
+            units,
+            kind,
+        });
     }
 
     fn settle(&mut self, request: &SyncRequest, report: &Report, now_ms: u64) -> Ack {
         let gateway = request.gateway.as_str();
         let known = self.leases.get_mut(&report.lease).filter(|lease| lease.gateway == gateway);
-        let Some(lease) = known else { return Ack { lease: report.lease, used: 0, open: false, ttl_ms: 0 } };
+        let Some(lease) = known else {
+            return Ack { lease: report.lease, used: 0, open: false, ttl_ms: 0 };
+        };
         let usage = Usage { used: report.used, returned: report.returned, close: report.close };
         let settled = lease.units.settle(usage);
         lease.in_flight = report.in_flight;
-        if lease.units.open {
-            lease.reclaim_at = now_ms + 2 * self.ttl_ms;
-            lease.recalled = false;
-        }
+        lease.reclaim_at = now_ms + 2 * self.ttl_ms;
+        // The report may have been on its way before the recall arrived: it stands until something comes back.
+        let is_idle = report.in_flight < lease.units.outstanding().total();
+        lease.recalled &= is_idle && settled.released == Split::NONE;
         let (key, price) = (lease.key.clone(), lease.price);
         let ack = Ack {
             lease: report.lease,
@@ -292,7 +291,12 @@ impl FakeSidecar {
         account.release(&key.service, price, settled.released);
         if settled.used != Split::NONE {
             let units = settled.used.total();
-            let charge = Charge { account: key.account.clone(), service: key.service.clone(), units, kind: Kind::Lease };
+            let charge = Charge {
+                account: key.account.clone(),
+                service: key.service.clone(),
+                units,
+                kind: Kind::Lease,
+            };
             self.charges.push(charge);
         }
         self.charge_beyond_lease(&key, settled.late, Kind::Late);
@@ -315,129 +319,37 @@ impl FakeSidecar {
         let total = self.quotas.get(&key.service).copied().unwrap_or(0);
         let account = self.accounts.entry(key.account.clone()).or_default();
         account.quota(&key.service).total = total;
-        Funds { free_units: account.quota(&key.service).left(), available: account.available(), price }
-    }
-
-    fn grant(
-        &mut self,
-        request: &SyncRequest,
-        epoch: u64,
-        want: &Want,
-        now_ms: u64,
-    ) -> Result<Grant, Box<Refusal>> {
-        let key = &want.key;
-        if !self.prices.contains_key(&key.service) && !self.quotas.contains_key(&key.service) {
-            return Err(Box::new(self.refusal(want, 190_205, 1_000, false)));
-        }
-        let gateway = request.gateway.as_str();
-        let open = self.leases.iter().find(|(_, lease)| {
-            lease.units.open && lease.gateway == gateway && lease.epoch == epoch && lease.key == *key
-        });
-        let number = open.map(|(number, _)| *number);
-        let drawers = self.leases.values().filter(|lease| lease.units.open && lease.key.account == key.account);
-        let drawers = drawers.count() as u64 + u64::from(number.is_none());
-        let funds = self.funds(key);
-        let ask = Ask { units: want.units.min(self.grant_max).max(want.min), min: want.min };
-        let Decision::Grant { units, last } = decide(funds, ask, drawers) else {
-            let soon = self.recall_others(want, number, funds);
-            let code = if funds.price.is_some() { 190_102 } else { 190_202 };
-            return Err(Box::new(self.refusal(want, code, if soon { 50 } else { 1_000 }, soon)));
-        };
-        let number = number.unwrap_or_else(|| self.leases.keys().next_back().map_or(1, |last| last + 1));
-        let price = self.price_of(key);
-        self.accounts.entry(key.account.clone()).or_default().hold(&key.service, price, units);
-        let lease = self.leases.entry(number).or_insert_with(|| Granted {
-            gateway: gateway.to_owned(),
-            epoch,
-            key: key.clone(),
+        Funds {
+            free_units: account.quota(&key.service).left(),
+            available: account.available(),
             price,
-            units: Lease { open: true, ..Lease::default() },
-            in_flight: 0,
-            recalled: false,
-            reclaim_at: 0,
-        });
-        lease.units.extend(units);
-        lease.reclaim_at = now_ms + 2 * self.ttl_ms;
-        let (granted, outstanding) = (lease.units.granted, lease.units.outstanding().total());
-        Ok(Grant {
-            lease: number,
-            key: key.clone(),
-            free_units: granted.free,
-            paid_units: granted.paid,
-            price,
-            ttl_ms: self.ttl_ms,
-            low_water: (outstanding / 2).max(1),
-            is_final: last,
-            free_quota: self.free_quota_of(key),
-        })
-    }
-
-    /// Recalls what other leases of the account hold unused, if that and the funds would be enough.
-    fn recall_others(&mut self, want: &Want, own: Option<u64>, funds: Funds) -> bool {
-        let key = &want.key;
-        let others: Vec<u64> = self
-            .leases
-            .iter()
-            .filter(|(number, lease)| lease.units.open && Some(**number) != own && lease.key.account == key.account)
-            .map(|(number, _)| *number)
-            .collect();
-        let (mut money, mut free) = (funds.available, funds.free_units);
-        for number in &others {
-            let lease = &self.leases[number];
-            let outstanding = lease.units.outstanding();
-            let recallable = outstanding.take_paid_first(outstanding.total().saturating_sub(lease.in_flight));
-            if lease.key.service == key.service {
-                free += recallable.free;
-            }
-            let worth = lease.price.checked_mul(recallable.paid).unwrap_or(Nanos::ZERO);
-            money = money.checked_add(worth).unwrap_or(money);
-        }
-        let total = Funds { free_units: free, available: money, price: funds.price }.total().total();
-        let helps = want.min <= total;
-        if helps {
-            for number in others {
-                if let Some(lease) = self.leases.get_mut(&number) {
-                    lease.recalled |= lease.in_flight < lease.units.outstanding().total();
-                }
-            }
-        }
-        helps
-    }
-
-    fn free_quota_of(&mut self, key: &LeaseKey) -> FreeQuota {
-        let account = self.accounts.entry(key.account.clone()).or_default();
-        let quota = account.quota(&key.service);
-        FreeQuota { total: quota.total, remaining: quota.left(), resets_in_s: 86_400 }
-    }
-
-    fn refusal(&mut self, want: &Want, code: u32, retry_after_ms: u64, soon: bool) -> Refusal {
-        let funds = self.funds(&want.key);
-        Refusal {
-            key: want.key.clone(),
-            min: want.min,
-            soon,
-            code,
-            retry_after_ms,
-            available: funds.available,
-            price: funds.price,
-            free_quota: self.free_quota_of(&want.key),
         }
     }
 
     /// M1: nothing is held that is not there, and what is held is what open leases hold.
     fn check(&self) {
+        let mut held: BTreeMap<&AccountId, Nanos> = BTreeMap::new();
+        for lease in self.leases.values() {
+            let worth =
+                lease.price.checked_mul(lease.units.outstanding().paid).expect("amounts are small");
+            let sum = held.entry(&lease.key.account).or_default();
+            *sum = sum.checked_add(worth).expect("amounts are small");
+        }
         for (id, account) in &self.accounts {
             account.check(id);
-            let mut held = Nanos::ZERO;
-            for lease in self.leases.values().filter(|lease| lease.key.account == *id) {
-                let worth = lease.price.checked_mul(lease.units.outstanding().paid).expect("amounts are small");
-                held = held.checked_add(worth).expect("amounts are small");
-            }
-            assert_eq!(account.held, held, "account {id} holds {} and its leases {held}", account.held);
+            let held = held.get(id).copied().unwrap_or_default();
+            assert_eq!(
+                account.held, held,
+                "account {id} holds {} and its leases {held}",
+                account.held
+            );
         }
     }
 }
 
 fn problem(status: u32, title: &str) -> Reply {
-    Reply { status, body: serde_json::json!({"status": status, "title": title}).to_string().into_bytes() }
+    Reply {
+        status,
+        body: serde_json::json!({"status": status, "title": title}).to_string().into_bytes(),
+    }
 }

@@ -1,6 +1,7 @@
 //! HTTP streams: what a test sends, and what became of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::headers::Headers;
 use crate::property::Value;
@@ -17,7 +18,12 @@ pub struct Request {
 impl Request {
     /// A GET without a body.
     pub fn get(path: &str) -> Self {
-        let headers = [(":method", "GET"), (":path", path), (":authority", "api.example"), (":scheme", "https")];
+        let headers = [
+            (":method", "GET"),
+            (":path", path),
+            (":authority", "api.example"),
+            (":scheme", "https"),
+        ];
         Self {
             headers: Headers::from_iter(headers),
             properties: Value::Map(BTreeMap::new()),
@@ -83,7 +89,7 @@ pub enum State {
 }
 
 /// What the client got in place of the upstream's response.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status on the wire: 200 for every gRPC call.
     pub status: u32,
@@ -95,6 +101,17 @@ pub struct Answer {
     pub grpc: Option<u32>,
     /// `%RESPONSE_CODE_DETAILS%`.
     pub details: String,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, headers, body, grpc, details } = self;
+        write!(
+            f,
+            "{status} grpc {grpc:?} ({details}) {headers:?} {}",
+            String::from_utf8_lossy(body)
+        )
+    }
 }
 
 impl Answer {
@@ -254,7 +271,12 @@ impl Stream {
     /// Lets the upstream's response headers pass through the filter.
     #[track_caller]
     pub fn respond(&self, status: u32, headers: &[(&str, &str)]) {
-        assert!(self.is_forwarded(), "stream {} is {:?}: no upstream answers it", self.id, self.state());
+        assert!(
+            self.is_forwarded(),
+            "stream {} is {:?}: no upstream answers it",
+            self.id,
+            self.state()
+        );
         let mut response = Headers::from_iter([(":status", status.to_string())]);
         for (name, value) in headers {
             response.add(name, value);

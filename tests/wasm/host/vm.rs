@@ -1,19 +1,24 @@
 //! One worker: an instance of the plugin with its root context and its streams.
 
+mod exports;
+mod streams;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use wasmtime::{Instance, Memory, Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Memory, Store, TypedFunc, WasmParams, WasmResults};
+
+use self::exports::{Exports, export};
+use self::streams::failed_answer;
 
 use crate::callout::CalloutAnswer;
 use crate::fault::Fault;
 use crate::headers::Headers;
-use crate::host::{EndOrder, Host};
+use crate::host::Host;
 use crate::plugin::{Plugin, StartError};
-use crate::property::Value;
-use crate::stream::{Answer, LocalReply, Request, State, Stream, StreamRecord, grpc_status_of};
+use crate::stream::{LocalReply, State, StreamRecord};
 
 /// The number of the root context: Envoy counts contexts from 1.
 pub(crate) const ROOT: u32 = 1;
@@ -87,54 +92,6 @@ pub(crate) enum Deferred {
     Delete,
 }
 
-type Call1 = Option<TypedFunc<u32, ()>>;
-type Call2 = Option<TypedFunc<(u32, u32), ()>>;
-type Ask2 = Option<TypedFunc<(u32, u32), u32>>;
-type Ask3 = Option<TypedFunc<(u32, u32, u32), u32>>;
-
-struct Exports {
-    on_context_create: Call2,
-    on_vm_start: Ask2,
-    on_configure: Ask2,
-    on_tick: Call1,
-    on_request_headers: Ask3,
-    on_response_headers: Ask3,
-    on_http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
-    on_queue_ready: Call2,
-    on_log: Call1,
-    on_done: Option<TypedFunc<u32, u32>>,
-    on_delete: Call1,
-}
-
-/// An exported function; `None` when the guest has none, which is fine.
-fn export<P: WasmParams, R: WasmResults>(
-    store: &mut Store<VmState>,
-    instance: &Instance,
-    export: &'static str,
-) -> Result<Option<TypedFunc<P, R>>, StartError> {
-    let Some(func) = instance.get_func(&mut *store, export) else { return Ok(None) };
-    let typed = func.typed(&*store).map_err(|source| StartError::ExportType { export, source })?;
-    Ok(Some(typed))
-}
-
-impl Exports {
-    fn find(store: &mut Store<VmState>, instance: &Instance) -> Result<Self, StartError> {
-        Ok(Self {
-            on_context_create: export(store, instance, "proxy_on_context_create")?,
-            on_vm_start: export(store, instance, "proxy_on_vm_start")?,
-            on_configure: export(store, instance, "proxy_on_configure")?,
-            on_tick: export(store, instance, "proxy_on_tick")?,
-            on_request_headers: export(store, instance, "proxy_on_request_headers")?,
-            on_response_headers: export(store, instance, "proxy_on_response_headers")?,
-            on_http_call_response: export(store, instance, "proxy_on_http_call_response")?,
-            on_queue_ready: export(store, instance, "proxy_on_queue_ready")?,
-            on_log: export(store, instance, "proxy_on_log")?,
-            on_done: export(store, instance, "proxy_on_done")?,
-            on_delete: export(store, instance, "proxy_on_delete")?,
-        })
-    }
-}
-
 impl VmShared {
     fn new(number: usize) -> Self {
         Self {
@@ -163,13 +120,20 @@ impl VmShared {
 impl Vm {
     pub(crate) fn start(host: &Host, plugin: &Plugin, number: usize) -> Result<Self, StartError> {
         let shared = Rc::new(VmShared::new(number));
-        let state =
-            VmState { host: host.clone(), shared: Rc::clone(&shared), memory: None, allocate: None };
+        let state = VmState {
+            host: host.clone(),
+            shared: Rc::clone(&shared),
+            memory: None,
+            allocate: None,
+        };
         let mut store = Store::new(&plugin.engine, state);
         store.set_fuel(FUEL_PER_CALL).map_err(StartError::Instantiate)?;
-        let instance =
-            plugin.linker()?.instantiate(&mut store, &plugin.module).map_err(StartError::Instantiate)?;
-        let memory = instance.get_memory(&mut store, "memory").ok_or(StartError::Export("memory"))?;
+        let instance = plugin
+            .linker()?
+            .instantiate(&mut store, &plugin.module)
+            .map_err(StartError::Instantiate)?;
+        let memory =
+            instance.get_memory(&mut store, "memory").ok_or(StartError::Export("memory"))?;
         let allocate = match export(&mut store, &instance, "malloc")? {
             Some(malloc) => malloc,
             None => export(&mut store, &instance, "proxy_on_memory_allocate")?
@@ -287,48 +251,6 @@ impl Vm {
         }
     }
 
-    fn resume(&self, id: u32) {
-        let mut streams = self.cell.shared.streams.borrow_mut();
-        let Some(stream) = streams.get_mut(&id) else { return };
-        stream.resumes += 1;
-        stream.request_in_view = false;
-        if stream.state == State::Paused {
-            stream.state = State::Forwarded;
-        } else {
-            let state = format!("{:?}", stream.state);
-            self.cell.host.fault(Fault::Resumed { vm: self.number(), stream: id, state });
-        }
-    }
-
-    fn answer(&self, id: u32, status: u32, reply: LocalReply) {
-        let answer = {
-            let mut streams = self.cell.shared.streams.borrow_mut();
-            let Some(stream) = streams.get_mut(&id) else { return };
-            stream.answers += 1;
-            if !matches!(stream.state, State::Deciding | State::Paused) {
-                let state = format!("{:?}", stream.state);
-                self.cell.host.fault(Fault::Answered { vm: self.number(), stream: id, state });
-                return;
-            }
-            let answer = Answer::compose(&stream.request, status, reply);
-            stream.state = State::Answered(answer.clone());
-            answer
-        };
-        // Envoy sends a local reply through the response side of the filters too, this one included.
-        let mut headers = Headers::from_iter([(":status", answer.status.to_string())]);
-        for (name, value) in answer.headers.iter() {
-            headers.add(name, value);
-        }
-        self.respond(id, answer.status, headers, &answer.details);
-        self.end_stream(id, 0);
-        let mut streams = self.cell.shared.streams.borrow_mut();
-        let Some(stream) = streams.get_mut(&id) else { return };
-        if let (State::Answered(answer), Some(sent)) = (&mut stream.state, &stream.response) {
-            answer.headers = sent.clone();
-            answer.headers.remove(":status");
-        }
-    }
-
     /// Whether the guest trapped.
     pub fn has_failed(&self) -> bool {
         self.cell.shared.has_failed.get()
@@ -364,104 +286,6 @@ impl Vm {
         self.call("proxy_on_queue_ready", ROOT, on_queue_ready, (ROOT, token));
     }
 
-    /// Sends a request into the filter.
-    pub fn request(&self, request: Request) -> Stream {
-        let (shared, exports) = (&self.cell.shared, &self.cell.exports);
-        let id = shared.next_context.replace(shared.next_context.get() + 1);
-        let (count, ends) = (request.headers.len(), u32::from(request.end_of_stream));
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        shared.streams.borrow_mut().insert(id, StreamRecord::new(request));
-        self.call("proxy_on_context_create", id, exports.on_context_create.as_ref(), (id, ROOT));
-        let on_headers = exports.on_request_headers.as_ref();
-        let action = self.call("proxy_on_request_headers", id, on_headers, (id, count, ends));
-        let mut streams = shared.streams.borrow_mut();
-        let stream = streams.get_mut(&id).expect("the stream was made above");
-        if stream.state == State::Deciding {
-            if self.has_failed() {
-                stream.state = State::Answered(failed_answer(&stream.request));
-            } else if action.unwrap_or(0) == 0 {
-                stream.state = State::Forwarded;
-                stream.request_in_view = false;
-            } else {
-                stream.state = State::Paused;
-                stream.pauses += 1;
-            }
-        }
-        drop(streams);
-        Stream { vm: self.clone(), id }
-    }
-
-    /// Lets response headers pass through the filter. `details` says who made the response.
-    pub(crate) fn respond(&self, id: u32, status: u32, response: Headers, details: &str) {
-        let count = u32::try_from(response.len()).unwrap_or(u32::MAX);
-        let grpc = response.get("grpc-status").and_then(|status| status.parse().ok());
-        let grpc = grpc.unwrap_or_else(|| grpc_status_of(status));
-        self.change(id, |stream| {
-            for (name, number) in [("code", status), ("grpc_status", grpc)] {
-                stream.properties.put(&["response", name], Value::Int(i64::from(number)));
-            }
-            stream.properties.put(&["response", "code_details"], details.into());
-            stream.response = Some(response);
-            stream.response_in_view = true;
-        });
-        let on_headers = self.cell.exports.on_response_headers.as_ref();
-        let action = self.call("proxy_on_response_headers", id, on_headers, (id, count, 1));
-        self.change(id, |stream| stream.response_in_view = false);
-        if action.is_some_and(|action| action != 0) {
-            self.cell.host.fault(Fault::PausedResponse { vm: self.number(), stream: id });
-        }
-    }
-
-    fn change(&self, id: u32, change: impl FnOnce(&mut StreamRecord)) {
-        if let Some(stream) = self.cell.shared.streams.borrow_mut().get_mut(&id) {
-            change(stream);
-        }
-    }
-
-    /// The end of a stream, once: log, done, delete.
-    pub(crate) fn end_stream(&self, id: u32, flags: i64) {
-        let exports = &self.cell.exports;
-        let mut was_alive = false;
-        self.change(id, |stream| {
-            was_alive = stream.alive;
-            stream.properties.put(&["response", "flags"], Value::Int(flags));
-            if stream.response.is_none() {
-                stream.properties.put(&["response", "code_details"], "downstream_remote_disconnect".into());
-            }
-            if matches!(stream.state, State::Paused) {
-                stream.state = State::Gone;
-            }
-        });
-        if !was_alive {
-            return;
-        }
-        let log = || {
-            self.change(id, |stream| {
-                stream.request_in_view = true;
-                stream.response_in_view = stream.response.is_some();
-            });
-            self.call("proxy_on_log", id, exports.on_log.as_ref(), id);
-            self.change(id, |stream| {
-                stream.request_in_view = false;
-                stream.response_in_view = false;
-            });
-        };
-        let done = || self.call("proxy_on_done", id, exports.on_done.as_ref(), id);
-        let order = self.cell.host.cell.settings.borrow().end_order;
-        match order {
-            EndOrder::LogThenDone => {
-                log();
-                done();
-            }
-            EndOrder::DoneThenLog => {
-                done();
-                log();
-            }
-        }
-        self.call("proxy_on_delete", id, exports.on_delete.as_ref(), id);
-        self.change(id, |stream| stream.alive = false);
-    }
-
     /// Delivers the answer to a callout to the root context; `false` when nobody waits for it.
     pub(crate) fn deliver(&self, token: u32, answer: CalloutAnswer) -> bool {
         let shared = &self.cell.shared;
@@ -495,10 +319,4 @@ impl Vm {
         }
         is_done
     }
-}
-
-/// What Envoy answers in place of a filter that trapped.
-fn failed_answer(request: &Headers) -> Answer {
-    let reply = LocalReply { details: "wasm_fail_stream".to_owned(), grpc: Some(14), ..LocalReply::default() };
-    Answer::compose(request, 503, reply)
 }

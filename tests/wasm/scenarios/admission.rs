@@ -48,7 +48,8 @@ fn calls_of_one_account_share_one_question_at_a_time() {
 fn accounts_do_not_wait_for_each_other() {
     let gateway = Gateway::new(1);
     gateway.credit("second", "1");
-    let (first, second) = (gateway.vms[0].request(asset("rich")), gateway.vms[0].request(asset("second")));
+    let (first, second) =
+        (gateway.vms[0].request(asset("rich")), gateway.vms[0].request(asset("second")));
     let calls = gateway.host.take_callouts();
     assert_eq!(calls.len(), 2);
     calls[1].answer(gateway.reply_to(&calls[1]));
@@ -77,7 +78,12 @@ fn a_call_that_nobody_can_pay_for_is_refused_with_its_numbers() {
 #[test]
 fn a_free_quota_that_is_used_up_is_429_until_the_month_ends() {
     let gateway = Gateway::new(1);
-    let trial = || gateway.serve(0, at("/v1/trial/1", "guest").route_metadata("farebox", &json!({"service": "trial"})));
+    let trial = || {
+        gateway.serve(
+            0,
+            at("/v1/trial/1", "guest").route_metadata("farebox", &json!({"service": "trial"})),
+        )
+    };
     for _ in 0..10 {
         let stream = trial();
         assert!(stream.is_forwarded());
@@ -95,7 +101,11 @@ fn a_refusal_is_remembered_for_a_second_at_most() {
     assert_eq!(gateway.serve(0, asset("poor")).status(), Some(402));
     for worker in [0, 1] {
         let again = gateway.vms[worker].request(asset("poor"));
-        assert_eq!((again.status(), gateway.host.take_callouts().len()), (Some(402), 0), "worker {worker}");
+        assert_eq!(
+            (again.status(), gateway.host.take_callouts().len()),
+            (Some(402), 0),
+            "worker {worker}"
+        );
     }
     gateway.credit("poor", "1");
     gateway.pass(1_000);
@@ -128,8 +138,13 @@ fn every_failure_of_the_sidecar_ends_the_wait_once() {
             assert!(!call.answer(failure.clone()), "a second answer reaches nobody");
         }
         for stream in &streams {
-            let answer = stream.answer().unwrap_or_else(|| panic!("{failure:?}: {:?}", stream.state()));
-            assert_eq!((answer.status, answer.headers.get("retry-after")), (503, Some("1")), "{failure:?}");
+            let answer =
+                stream.answer().unwrap_or_else(|| panic!("{failure:?}: {:?}", stream.state()));
+            assert_eq!(
+                (answer.status, answer.headers.get("retry-after")),
+                (503, Some("1")),
+                "{failure:?}"
+            );
             assert!(stream.is_settled());
         }
         gateway.host.assert_no_faults();
@@ -235,14 +250,20 @@ fn a_grpc_caller_gets_its_refusal_as_trailers() {
 #[test]
 fn metadata_of_the_route_overrides_the_table() {
     let gateway = Gateway::new(1);
-    let stream = gateway.serve(0, asset("rich").route_metadata("farebox", &json!({"price": "0.1", "units": 3})));
+    let stream = gateway
+        .serve(0, asset("rich").route_metadata("farebox", &json!({"price": "0.1", "units": 3})));
     assert_eq!(stream.response_headers().unwrap().get("x-farebox-charge"), Some("0.3"));
     gateway.settle_and_check("rich", 3);
     let balance = gateway.sidecar.borrow().account("rich").balance;
     assert_eq!(balance, "0.7".parse().unwrap());
 
-    let broken = gateway.vms[0].request(asset("rich").route_metadata("farebox", &json!({"price": 0.1})));
-    assert!(broken.status().is_some_and(|status| status == 500 || status == 403), "{:?}", broken.state());
+    let broken =
+        gateway.vms[0].request(asset("rich").route_metadata("farebox", &json!({"price": 0.1})));
+    assert!(
+        broken.status().is_some_and(|status| status == 500 || status == 403),
+        "{:?}",
+        broken.state()
+    );
     let log = gateway.host.logs();
     assert!(log.iter().any(|line| line.text.contains("price")), "{log:?}");
 }
@@ -250,7 +271,10 @@ fn metadata_of_the_route_overrides_the_table() {
 #[test]
 fn headers_of_the_filters_own_name_space_are_not_taken_from_clients() {
     let gateway = Gateway::new(1);
-    let stream = gateway.serve(0, asset("rich").header("x-farebox-account", "other").header("X-Farebox-Charge", "0"));
+    let stream = gateway.serve(
+        0,
+        asset("rich").header("x-farebox-account", "other").header("X-Farebox-Charge", "0"),
+    );
     let headers = stream.request_headers();
     assert_eq!((headers.get("x-farebox-account"), headers.get("x-farebox-charge")), (None, None));
     assert_eq!(headers.get("x-user-id"), Some("rich"));
@@ -260,7 +284,8 @@ fn headers_of_the_filters_own_name_space_are_not_taken_from_clients() {
 fn a_call_that_takes_more_units_than_are_left_waits_for_the_rest() {
     let gateway = Gateway::new(1);
     gateway.credit("some", "0.012");
-    let served = (0..4).filter(|_| gateway.serve(0, at("/v1/heavy/1", "some")).is_forwarded()).count();
+    let served =
+        (0..4).filter(|_| gateway.serve(0, at("/v1/heavy/1", "some")).is_forwarded()).count();
     assert_eq!(served, 2, "12 units are two calls of 5");
     gateway.pass(1_000);
     let served = (0..4).filter(|_| gateway.serve(0, asset("some")).is_forwarded()).count();
@@ -272,7 +297,8 @@ fn a_call_that_takes_more_units_than_are_left_waits_for_the_rest() {
 fn exactly_as_many_calls_are_served_as_are_funded() {
     let gateway = Gateway::new(3);
     gateway.credit("some", "0.037");
-    let served = (0..60).filter(|call| gateway.serve(call % 3, asset("some")).is_forwarded()).count();
+    let served =
+        (0..60).filter(|call| gateway.serve(call % 3, asset("some")).is_forwarded()).count();
     assert_eq!(served, 37);
     gateway.settle_and_check("some", 37);
 }

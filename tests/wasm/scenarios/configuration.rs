@@ -23,7 +23,11 @@ fn a_bad_configuration_is_refused_with_field_value_and_remedy() {
         (|c| c["rules"][0]["price"] = json!("-1"), "rules[0].price", "negative"),
         (|c| c["rules"][0]["units"] = json!(-1), "rules[0].units", "2147483647"),
         (|c| c["rules"][0]["charge_on"] = json!("reply"), "rules[0].charge_on", "success"),
-        (|c| c["rules"][0]["on_unreachable"] = json!("grace(0)"), "rules[0].on_unreachable", "grace(N)"),
+        (
+            |c| c["rules"][0]["on_unreachable"] = json!("grace(0)"),
+            "rules[0].on_unreachable",
+            "grace(N)",
+        ),
         (|c| c["rules"][0]["color"] = json!("red"), "rules[0].color", "known"),
         (|c| c["sync_interval"] = json!("1h"), "sync_interval", "200ms"),
         (|c| c["identity"] = json!([]), "identity", "x-user-id"),
@@ -57,7 +61,10 @@ fn the_token_comes_from_the_environment_that_envoy_hands_on() {
     let vm = host.start(filter()).unwrap();
     vm.request(asset("rich"));
     assert_eq!(host.take_callouts()[0].headers().get("authorization"), Some("Bearer from-env"));
-    assert!(host.logs().iter().all(|line| !line.text.contains("from-env")), "the token is never logged");
+    assert!(
+        host.logs().iter().all(|line| !line.text.contains("from-env")),
+        "the token is never logged"
+    );
 }
 
 #[test]
@@ -67,7 +74,8 @@ fn the_gateways_name_is_the_nodes_unless_it_is_given() {
     let mut settings = settings(&json, 1);
     settings.node_id = "node-7".to_owned();
     let host = Host::new(settings.clone());
-    host.start(filter()).unwrap().request(asset("rich"));
+    let vm = host.start(filter()).unwrap();
+    vm.request(asset("rich"));
     let body: Json = serde_json::from_slice(host.take_callouts()[0].body()).unwrap();
     assert_eq!(body["gateway"], json!("node-7"));
 
@@ -82,5 +90,8 @@ fn a_refused_configuration_answers_calls_with_an_error_instead_of_passing_them()
     gateway.host.configure(|settings| settings.configuration = b"{}".to_vec());
     let error = gateway.host.start(filter()).unwrap_err();
     assert!(matches!(error, StartError::Refused { .. }), "{error:?}");
-    assert!(gateway.serve(0, asset("rich")).is_forwarded(), "workers that run already are not concerned");
+    assert!(
+        gateway.serve(0, asset("rich")).is_forwarded(),
+        "workers that run already are not concerned"
+    );
 }

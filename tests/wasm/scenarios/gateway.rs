@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use farebox_wasm_host::sidecar::FakeSidecar;
-use farebox_wasm_host::{Callout, CalloutAnswer, Host, Plugin, Request, Settings, StartError, Stream, Vm};
+use farebox_wasm_host::{
+    Callout, CalloutAnswer, Host, Plugin, Request, Settings, StartError, Stream, Vm,
+};
 use serde_json::{Value as Json, json};
 
 pub(crate) const CLUSTER: &str = "farebox_sidecar";
@@ -65,6 +67,13 @@ pub(crate) fn sidecar() -> FakeSidecar {
     FakeSidecar::new().price("asset", "0.001").price("payment", "0.005").free_quota("trial", 10)
 }
 
+/// Prints what happens between gateway and sidecar when `FAREBOX_TRACE` is set: for a look at a failed scenario.
+pub(crate) fn trace(text: impl FnOnce() -> String) {
+    if std::env::var_os("FAREBOX_TRACE").is_some() {
+        eprintln!("{}", text());
+    }
+}
+
 /// Clones are the same gateway.
 #[derive(Clone)]
 pub(crate) struct Gateway {
@@ -89,11 +98,17 @@ impl Gateway {
         Self::with(workers, &settings(&configuration(), 1), Rc::new(RefCell::new(sidecar)))
     }
 
-    pub(crate) fn with(workers: usize, settings: &Settings, sidecar: Rc<RefCell<FakeSidecar>>) -> Self {
+    pub(crate) fn with(
+        workers: usize,
+        settings: &Settings,
+        sidecar: Rc<RefCell<FakeSidecar>>,
+    ) -> Self {
         let host = Host::new(settings.clone());
         let mut gateway = Self { host, vms: Vec::new(), sidecar };
         for _ in 0..workers {
-            gateway.start_worker().unwrap_or_else(|error| panic!("the filter does not start: {error:?}"));
+            gateway
+                .start_worker()
+                .unwrap_or_else(|error| panic!("the filter does not start: {error:?}"));
         }
         gateway
     }
@@ -123,6 +138,9 @@ impl Gateway {
         let path = (call.headers().get(":method"), call.headers().get(":path"));
         assert_eq!(path, (Some("POST"), Some(farebox_core::wire::SYNC_PATH)));
         let reply = self.sidecar.borrow_mut().sync(call.body(), self.now_ms());
+        trace(|| {
+            format!("{:?} vm {} {call:?}\n    -> {reply:?}", self.host.now(), call.vm().number())
+        });
         CalloutAnswer::Response { status: reply.status, body: reply.body }
     }
 
@@ -158,7 +176,9 @@ impl Gateway {
             self.host.advance(Duration::from_millis(10));
             let now = self.now_ms();
             for (number, vm) in self.vms.iter().enumerate() {
-                let period = vm.tick_period().map_or(u64::MAX, |period| u64::try_from(period.as_millis()).unwrap_or(u64::MAX));
+                let period = vm.tick_period().map_or(u64::MAX, |period| {
+                    u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
+                });
                 // Workers start at different moments, so their ticks never meet.
                 if (now / 10 + number as u64).is_multiple_of((period / 10).max(1)) {
                     vm.tick();
@@ -186,7 +206,11 @@ impl Gateway {
         self.host.assert_no_faults();
         let sidecar = self.sidecar.borrow();
         assert_eq!(sidecar.charged(account), served_units, "charged and served units of {account}");
-        assert_eq!(sidecar.open_leases(account), [0_u64; 0], "leases of {account} come home when nobody uses them");
+        assert_eq!(
+            sidecar.open_leases(account),
+            [0_u64; 0],
+            "leases of {account} come home when nobody uses them"
+        );
         let held = sidecar.account(account).held;
         assert_eq!(held, farebox_core::money::Nanos::ZERO, "nothing is held without leases");
     }

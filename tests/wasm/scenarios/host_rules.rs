@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use farebox_wasm_host::{
-    CalloutAnswer, EndOrder, Fault, Hook, Host, Plugin, Request, Settings, StartError, State, Status, Stream, Vm,
+    CalloutAnswer, EndOrder, Fault, Hook, Host, Plugin, Request, Settings, StartError, State,
+    Status, Stream, Vm,
 };
 
 fn plugin() -> Plugin {
@@ -27,7 +28,8 @@ fn op(op: &str) -> Request {
 }
 
 fn set(vm: &Vm, value: &str, cas: u32) -> Option<u32> {
-    vm.request(op("set").header("k", "key").header("v", value).header("cas", cas.to_le_bytes())).status()
+    vm.request(op("set").header("k", "key").header("v", value).header("cas", cas.to_le_bytes()))
+        .status()
 }
 
 fn update(vm: &Vm, value: &str) -> Option<u32> {
@@ -39,7 +41,8 @@ fn code(status: Status) -> Option<u32> {
 }
 
 fn value(host: &Host) -> String {
-    String::from_utf8(host.shared_value("key").expect("the key exists").0).expect("the guest writes text")
+    String::from_utf8(host.shared_value("key").expect("the key exists").0)
+        .expect("the guest writes text")
 }
 
 #[test]
@@ -114,7 +117,10 @@ fn a_held_stream_is_resumed_once() {
     vm.tick();
     assert!(!stream.is_settled());
     let faults = host.take_faults();
-    assert!(matches!(&faults[..], [Fault::Resumed { state, .. }] if state == "Forwarded"), "{faults:?}");
+    assert!(
+        matches!(&faults[..], [Fault::Resumed { state, .. }] if state == "Forwarded"),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -138,7 +144,8 @@ fn a_stream_that_is_gone_cannot_be_made_effective() {
 #[test]
 fn of_a_header_that_occurs_twice_the_map_gives_the_first_and_the_property_both() {
     let (_, vm, _) = workers();
-    let ask = |name| vm.request(op(name).header("dup", "a").header("dup", "b")).answer().unwrap().body;
+    let ask =
+        |name| vm.request(op(name).header("dup", "a").header("dup", "b")).answer().unwrap().body;
     assert_eq!((ask("header"), ask("join")), (b"a".to_vec(), b"a,b".to_vec()));
     assert_eq!(vm.request(op("header")).status(), code(Status::NotFound));
 }
@@ -171,7 +178,10 @@ fn a_callout_is_answered_when_and_how_the_test_likes() {
         let calls = host.take_callouts();
         let [call] = &calls[..] else { panic!("{calls:?}") };
         assert_eq!((call.cluster(), call.body()), ("upstream", b"question".as_slice()));
-        assert_eq!((call.headers().get(":path"), call.timeout()), (Some("/"), Duration::from_secs(1)));
+        assert_eq!(
+            (call.headers().get(":path"), call.timeout()),
+            (Some("/"), Duration::from_secs(1))
+        );
         assert!(stream.is_paused());
         assert!(call.answer(answer.clone()));
         assert_eq!(stream.status(), Some(status), "200 + the number of headers");
@@ -210,7 +220,8 @@ fn the_last_worker_that_registers_a_queue_hears_about_it() {
 fn clocks_move_when_the_test_says_so() {
     let (host, vm, _) = workers();
     let clock = |number: u32| {
-        let body = vm.request(op("time").header("cas", number.to_le_bytes())).answer().unwrap().body;
+        let body =
+            vm.request(op("time").header("cas", number.to_le_bytes())).answer().unwrap().body;
         Duration::from_nanos(u64::from_le_bytes(body.try_into().unwrap()))
     };
     let (wall, monotonic) = (clock(0), clock(1));
@@ -229,14 +240,18 @@ fn a_trap_ends_the_worker_and_its_streams_but_not_the_others() {
     assert_eq!((held.status(), first.has_failed()), (Some(503), true));
     assert_eq!(first.request(Request::get("/")).status(), Some(503));
     let faults = host.take_faults();
-    assert!(matches!(&faults[..], [Fault::Trap { export: "proxy_on_request_headers", .. }]), "{faults:?}");
+    assert!(
+        matches!(&faults[..], [Fault::Trap { export: "proxy_on_request_headers", .. }]),
+        "{faults:?}"
+    );
     assert!(second.request(Request::get("/")).is_forwarded());
 }
 
 #[test]
 fn a_grpc_call_is_answered_with_status_200_and_trailers_alone() {
     let (_, vm, _) = workers();
-    let answer = vm.request(Request::grpc("/s/m").header("op", "get").header("k", "key")).answer().unwrap();
+    let answer =
+        vm.request(Request::grpc("/s/m").header("op", "get").header("k", "key")).answer().unwrap();
     assert_eq!((answer.status, answer.grpc), (200, Some(2)));
     assert_eq!(answer.headers.get("grpc-status"), Some("2"));
 }
@@ -271,10 +286,12 @@ const ENDINGS: &str = r#"(module
 
 #[test]
 fn streams_end_in_the_order_of_the_chosen_envoy() {
-    let plugin = Plugin::compile(&wat::parse_str(ENDINGS).expect("the guest is valid")).expect("it compiles");
-    for (end_order, expected) in
-        [(EndOrder::LogThenDone, ["log", "done", "delete"]), (EndOrder::DoneThenLog, ["done", "log", "delete"])]
-    {
+    let plugin = Plugin::compile(&wat::parse_str(ENDINGS).expect("the guest is valid"))
+        .expect("it compiles");
+    for (end_order, expected) in [
+        (EndOrder::LogThenDone, ["log", "done", "delete"]),
+        (EndOrder::DoneThenLog, ["done", "log", "delete"]),
+    ] {
         let host = Host::new(Settings { end_order, ..Settings::default() });
         let stream = host.start(&plugin).expect("it starts").request(Request::get("/"));
         stream.complete(200);

@@ -77,7 +77,11 @@ fn a_route_with_grace_serves_so_many_units_and_no_more() {
     let gateway = Gateway::new(2);
     assert_eq!(served_while_away(&gateway, "/v1/grace/1", "rich", 10), 3);
     gateway.settle_and_check("rich", 3);
-    assert_eq!(served_while_away(&gateway, "/v1/grace/1", "rich", 10), 3, "grace is renewed once it is booked");
+    assert_eq!(
+        served_while_away(&gateway, "/v1/grace/1", "rich", 10),
+        3,
+        "grace is renewed once it is booked"
+    );
     gateway.settle_and_check("rich", 6);
 }
 
@@ -88,7 +92,10 @@ fn what_was_allowed_without_money_is_owed() {
     assert_eq!(served_while_away(&gateway, "/v1/grace/1", "poor", 3), 3);
     gateway.settle_and_check("poor", 3);
     let account = gateway.sidecar.borrow().account("poor");
-    assert_eq!((account.balance, account.receivable), ("0".parse().unwrap(), "0.002".parse().unwrap()));
+    assert_eq!(
+        (account.balance, account.receivable),
+        ("0".parse().unwrap(), "0.002".parse().unwrap())
+    );
 }
 
 #[test]
@@ -112,7 +119,8 @@ fn calls_allowed_in_an_outage_and_charged_on_success_are_charged_by_how_they_end
     let metadata = serde_json::json!({"charge_on": "success"});
     let streams: Vec<Stream> = (0..4)
         .map(|_| {
-            let stream = gateway.vms[0].request(at("/v1/allow/1", "rich").route_metadata("farebox", &metadata));
+            let stream = gateway.vms[0]
+                .request(at("/v1/allow/1", "rich").route_metadata("farebox", &metadata));
             away(&gateway);
             stream
         })
@@ -129,8 +137,9 @@ fn calls_allowed_in_an_outage_and_charged_on_success_are_charged_by_how_they_end
 #[test]
 fn waiting_calls_of_several_workers_all_end_when_the_sidecar_dies() {
     let gateway = Gateway::new(3);
-    let streams: Vec<Stream> =
-        (0..30).map(|call| gateway.vms[call % 3].request(asset(&format!("user-{}", call % 7)))).collect();
+    let streams: Vec<Stream> = (0..30)
+        .map(|call| gateway.vms[call % 3].request(asset(&format!("user-{}", call % 7))))
+        .collect();
     // Some questions are never answered in time, the others break.
     for (index, call) in gateway.host.take_callouts().into_iter().enumerate() {
         call.answer(if index % 2 == 0 { CalloutAnswer::Reset } else { CalloutAnswer::timeout() });

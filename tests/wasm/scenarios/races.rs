@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use farebox_wasm_host::{Access, CalloutAnswer, Hook, Request, Stream};
 
@@ -61,7 +62,11 @@ fn two_workers_create_one_record_at_the_same_moment() {
         |gateway, streams| {
             assert!(streams.iter().all(Stream::is_paused));
             gateway.answer_all();
-            assert_eq!(gateway.sidecar.borrow().open_leases("rich").len(), 1, "both share one lease");
+            assert_eq!(
+                gateway.sidecar.borrow().open_leases("rich").len(),
+                1,
+                "both share one lease"
+            );
             all_served(gateway, streams, "rich", 2);
         },
     );
@@ -144,6 +149,7 @@ fn the_leader_reports_while_another_worker_draws() {
         gateway.vms[0].tick();
         gateway.answer_all();
         assert!(gateway.serve(1, asset("rich")).is_forwarded());
+        gateway.host.advance(Duration::from_millis(200));
         (gateway, ())
     };
     // A sweep of the slot table reads hundreds of sets that hold nothing: only accesses to what exists matter.
@@ -225,7 +231,8 @@ fn the_first_two_workers_agree_on_one_instance() {
 
 #[test]
 fn a_success_ends_while_another_worker_draws() {
-    let payment = |gateway: &Gateway, worker: usize| gateway.vms[worker].request(at("/v1/payment/1", "rich"));
+    let payment =
+        |gateway: &Gateway, worker: usize| gateway.vms[worker].request(at("/v1/payment/1", "rich"));
     let scene = move || {
         let gateway = Gateway::new(2);
         let stream = payment(&gateway, 0);
@@ -251,12 +258,16 @@ fn a_success_ends_while_another_worker_draws() {
 #[test]
 fn a_failed_question_of_one_worker_does_not_refuse_what_another_one_brought() {
     let gateway = Gateway::new(2);
-    let (first, second) = (gateway.vms[0].request(asset("rich")), gateway.vms[1].request(asset("rich")));
+    let (first, second) =
+        (gateway.vms[0].request(asset("rich")), gateway.vms[1].request(asset("rich")));
     let calls = gateway.host.take_callouts();
     assert_eq!(calls.len(), 2);
     calls[1].answer(gateway.reply_to(&calls[1]));
     calls[0].answer(CalloutAnswer::timeout());
-    assert!(first.is_forwarded() && second.is_forwarded(), "the lease that the second brought serves both");
+    assert!(
+        first.is_forwarded() && second.is_forwarded(),
+        "the lease that the second brought serves both"
+    );
     let request: Request = asset("rich");
     assert!(gateway.vms[0].request(request).is_forwarded());
     gateway.settle_and_check("rich", 3);

@@ -29,28 +29,105 @@ fn pass(gateways: &[&Gateway], milliseconds: u64) {
     }
 }
 
-/// Draws until the lease of `holder` holds all that is left.
-fn take_everything(holder: &Gateway) -> u64 {
-    let mut served = 0;
-    while "0.000".parse() != Ok(holder.sidecar.borrow().account("some").available()) {
-        assert!(holder.serve(0, asset("some")).is_forwarded());
-        served += 1;
-        holder.pass(10);
+/// The first gateway serves one call and keeps what it was granted beyond that; the second one serves until nothing is
+/// left and its next call has to wait. Gives that call and the number of those that were served.
+fn one_waits_for_the_other(holder: &Gateway, other: &Gateway) -> (Stream, u64) {
+    assert!(holder.serve(0, asset("some")).is_forwarded());
+    for served in 1..20 {
+        let stream = other.vms[0].request(asset("some"));
+        other.answer_all();
+        if stream.is_paused() {
+            return (stream, served);
+        }
+        assert!(stream.is_forwarded(), "{:?}", stream.state());
     }
-    served
+    panic!("the holder keeps nothing");
+}
+
+/// Lets all leases of both come home.
+#[track_caller]
+fn settle_both(gateways: [&Gateway; 2], account: &str, served: u64) {
+    pass(&gateways, 12_000);
+    for gateway in gateways {
+        gateway.settle_and_check(account, served);
+    }
 }
 
 #[test]
 fn a_call_waits_until_the_gateway_that_holds_the_units_gives_them_back() {
     let (holder, other) = two_gateways(2);
-    let served = take_everything(&holder);
-    assert!(served < 20, "it holds more than it used");
-    let waiting = other.vms[0].request(asset("some"));
-    other.answer_all();
-    assert!(waiting.is_paused(), "{:?}", waiting.state());
+    let (waiting, served) = one_waits_for_the_other(&holder, &other);
     pass(&[&holder, &other], 1_000);
     assert!(waiting.is_forwarded() && waiting.is_settled(), "{:?}", waiting.state());
-    other.settle_and_check("some", 0_u64.max(served + 1));
+    settle_both([&holder, &other], "some", served + 1);
+}
+
+#[test]
+fn a_recall_reaches_a_gateway_that_is_busy_reporting() {
+    let (holder, other) = two_gateways(2);
+    holder.credit("rich", "100");
+    let (waiting, served) = one_waits_for_the_other(&holder, &other);
+    for _ in 0..20 {
+        // The holder goes on to serve this account as well as others.
+        holder.serve(0, asset("rich"));
+        pass(&[&holder, &other], 50);
+    }
+    assert!(waiting.is_forwarded() && waiting.is_settled(), "{:?}", waiting.state());
+    settle_both([&holder, &other], "some", served + 1);
+}
+
+#[test]
+fn the_very_last_unit_moves_to_the_gateway_where_it_is_needed() {
+    // The holder has not asked for anything for a while: nothing but its own restraint keeps it from taking the unit
+    // back with the very message that returns it.
+    for pause in [0, 4_000] {
+        let mut sidecar = sidecar();
+        sidecar.credit("some", "0.003");
+        let sidecar = Rc::new(RefCell::new(sidecar));
+        let [holder, other] = ["edge-1", "edge-2"].map(|name| {
+            let mut configuration = configuration();
+            configuration["gateway"] = name.into();
+            configuration["idle_return"] = "1m".into();
+            Gateway::with(1, &settings(&configuration, 1), Rc::clone(&sidecar))
+        });
+        assert!(holder.serve(0, asset("some")).is_forwarded());
+        assert!(other.serve(0, asset("some")).is_forwarded());
+        pass(&[&holder, &other], pause);
+        let last = other.vms[0].request(asset("some"));
+        // One message of the holder brings the recall and the next one the unit; the other asks again every 50 ms.
+        pass(&[&holder, &other], 700);
+        assert!(last.is_forwarded(), "after {pause} ms: {:?}", last.state());
+        assert_eq!(holder.vms[0].request(asset("some")).status(), None);
+        pass(&[&holder, &other], 2_500);
+        assert_eq!(sidecar.borrow().charged("some"), 3);
+    }
+}
+
+#[test]
+fn a_process_with_waiting_calls_does_not_flood_the_sidecar() {
+    let (holder, other) = two_gateways(2);
+    let (waiting, served) = one_waits_for_the_other(&holder, &other);
+    let asked = other.sidecar.borrow().requests().len();
+    other.pass(1_000);
+    let asked = other.sidecar.borrow().requests().len() - asked;
+    assert!(waiting.is_paused());
+    // Twenty repeated questions and five reports.
+    assert!(asked <= 26, "{asked} messages in a second");
+    waiting.reset();
+    settle_both([&holder, &other], "some", served);
+}
+
+#[test]
+fn an_account_that_has_used_everything_up_is_forgotten_when_it_stays_away() {
+    let gateway = Gateway::new(2);
+    gateway.credit("some", "0.005");
+    let served =
+        (0..8).filter(|call| gateway.serve(call % 2, asset("some")).is_forwarded()).count();
+    assert_eq!(served, 5);
+    gateway.settle_and_check("some", 5);
+    let asked = gateway.sidecar.borrow().requests().len();
+    gateway.pass(30_000);
+    assert_eq!(gateway.sidecar.borrow().requests().len(), asked, "an idle process is silent");
 }
 
 #[test]
@@ -68,16 +145,13 @@ fn exactly_the_funded_calls_are_served_by_two_gateways_together() {
     assert!(streams.iter().all(Stream::is_settled));
     let refused = streams.iter().filter(|stream| stream.status() == Some(402)).count();
     assert_eq!(refused, 10, "{:?}", streams.iter().map(Stream::status).collect::<Vec<_>>());
-    pass(&[&first, &second], 12_000);
-    first.host.assert_no_faults();
-    second.settle_and_check("some", 20);
+    settle_both([&first, &second], "some", 20);
 }
 
 #[test]
 fn a_call_waits_for_held_units_no_longer_than_allowed() {
     let (holder, other) = two_gateways(1);
-    let served = take_everything(&holder);
-    let waiting = other.vms[0].request(asset("some"));
+    let (waiting, served) = one_waits_for_the_other(&holder, &other);
     // The holder is silent all the while.
     other.pass(1_900);
     assert!(waiting.is_paused(), "{:?}", waiting.state());
@@ -85,21 +159,15 @@ fn a_call_waits_for_held_units_no_longer_than_allowed() {
     let answer = waiting.answer().expect("max_wait is over");
     assert_eq!((answer.status, answer.headers.get("retry-after")), (503, Some("1")));
     assert!(waiting.is_settled());
-    pass(&[&holder, &other], 12_000);
-    other.host.assert_no_faults();
-    holder.settle_and_check("some", served);
+    settle_both([&holder, &other], "some", served);
 }
 
 #[test]
 fn a_waiting_call_that_is_gone_is_not_served_when_the_units_come() {
     let (holder, other) = two_gateways(1);
-    let served = take_everything(&holder);
-    let waiting = other.vms[0].request(asset("some"));
-    other.answer_all();
+    let (waiting, served) = one_waits_for_the_other(&holder, &other);
     waiting.reset();
-    pass(&[&holder, &other], 12_000);
-    other.host.assert_no_faults();
-    holder.settle_and_check("some", served);
+    settle_both([&holder, &other], "some", served);
 }
 
 #[test]

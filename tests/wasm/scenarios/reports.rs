@@ -1,13 +1,8 @@
 //! Messages to the sidecar: who sends them, how often, and what becomes of lost ones.
 
 use farebox_wasm_host::{Callout, CalloutAnswer};
-use serde_json::Value as Json;
 
 use crate::gateway::{Gateway, asset};
-
-fn json(call: &Callout) -> Json {
-    serde_json::from_slice(call.body()).expect("the filter sends JSON")
-}
 
 /// Lets workers tick until one of them sends a report.
 fn next_report(gateway: &Gateway) -> Callout {
@@ -78,7 +73,10 @@ fn reports_carry_totals_that_never_shrink() {
         last_seq = request.seq;
         for report in &request.reports {
             let known: &mut (u64, u64) = totals.entry(report.lease).or_default();
-            assert!(known.0 <= report.used && known.1 <= report.returned, "{report:?} after {known:?}");
+            assert!(
+                known.0 <= report.used && known.1 <= report.returned,
+                "{report:?} after {known:?}"
+            );
             *known = (report.used, report.returned);
         }
     }
@@ -161,19 +159,23 @@ fn a_worker_that_starts_late_shares_the_lease() {
 }
 
 #[test]
-fn a_sidecar_that_forgot_everything_is_told_again() {
+fn a_lease_that_the_sidecar_does_not_know_any_more_is_not_spent_for_long() {
     let gateway = Gateway::new(2);
     gateway.serve(0, asset("rich"));
     gateway.pass(500);
-    let mut fresh = crate::gateway::sidecar();
-    fresh.credit("rich", "1");
-    // Epochs of the new one begin anew, and so do its leases.
-    *gateway.sidecar.borrow_mut() = fresh;
+    // The sidecar's leases, epochs and stored replies are lost.
+    gateway.sidecar.borrow_mut().forget_gateways();
+    gateway.serve(1, asset("rich"));
     gateway.pass(1_000);
-    assert!(gateway.serve(1, asset("rich")).is_forwarded());
-    gateway.pass(12_000);
-    gateway.host.assert_no_faults();
-    assert_eq!(gateway.charged("rich"), 1, "what the old one booked is not booked again");
+    assert_eq!(
+        gateway.charged("rich"),
+        1,
+        "the second call was drawn from a lease that nobody knows"
+    );
+    for call in 0..5 {
+        assert!(gateway.serve(call % 2, asset("rich")).is_forwarded());
+    }
+    gateway.settle_and_check("rich", 6);
 }
 
 #[test]
@@ -205,4 +207,35 @@ fn answers_that_arrive_in_another_order_or_twice_charge_once() {
     assert!(first.is_forwarded() && second.is_forwarded());
     assert_eq!(gateway.sidecar.borrow().open_leases("rich").len(), 1);
     gateway.settle_and_check("rich", 2);
+}
+
+#[test]
+fn a_grant_that_arrives_after_its_lease_has_ended_is_not_spent() {
+    let gateway = Gateway::new(2);
+    gateway.serve(0, asset("rich"));
+    let mut served = 1;
+    let first = loop {
+        let stream = gateway.vms[0].request(asset("rich"));
+        if stream.is_paused() {
+            break stream;
+        }
+        served += 1;
+    };
+    // More units are granted, but the reply takes its time; meanwhile the sidecar takes the lease back, and the leader
+    // hears of that.
+    let overtaken = gateway.host.take_callouts().remove(0);
+    let late = gateway.reply_to(&overtaken);
+    let now = u64::try_from(gateway.host.now().as_millis()).unwrap();
+    gateway.sidecar.borrow_mut().reclaim(now + 100_000);
+    gateway.pass(500);
+    assert_eq!(gateway.charged("rich"), served);
+    // Another worker asks again: its question has a place for whatever is granted.
+    let second = gateway.vms[1].request(asset("rich"));
+    let call = gateway.host.take_callouts().remove(0);
+    overtaken.answer(late);
+    assert!(first.is_paused(), "units of a lease that has ended are not units");
+    call.answer(gateway.reply_to(&call));
+    gateway.pass(500);
+    assert!(first.is_forwarded() && second.is_forwarded());
+    gateway.settle_and_check("rich", served + 2);
 }

@@ -16,7 +16,8 @@ fn payment(gateway: &Gateway) -> Stream {
 
 #[test]
 fn a_call_is_charged_by_how_it_ends() {
-    let endings: [(&str, fn(&Stream), u64); 7] = [
+    type End = fn(&Stream);
+    let endings: [(&str, End, u64); 7] = [
         ("200", |stream| stream.complete(200), 1),
         ("404 is an answer", |stream| stream.complete(404), 1),
         ("503", |stream| stream.complete(503), 0),
@@ -48,7 +49,11 @@ fn a_call_is_charged_by_how_it_ends() {
             let gateway = Gateway::with(1, &settings, Rc::new(RefCell::new(sidecar)));
             let stream = payment(&gateway);
             gateway.pass(1_000);
-            assert_eq!(gateway.charged("rich"), 0, "{name}: nothing is charged while the call runs");
+            assert_eq!(
+                gateway.charged("rich"),
+                0,
+                "{name}: nothing is charged while the call runs"
+            );
             end(&stream);
             stream.finish();
             gateway.settle_and_check("rich", charged);
@@ -61,7 +66,11 @@ fn a_call_that_runs_longer_than_its_lease_is_charged_once() {
     let gateway = Gateway::new(2);
     let long = payment(&gateway);
     gateway.pass(35_000);
-    assert_eq!(gateway.sidecar.borrow().open_leases("rich").len(), 1, "a running call keeps its lease");
+    assert_eq!(
+        gateway.sidecar.borrow().open_leases("rich").len(),
+        1,
+        "a running call keeps its lease"
+    );
     long.complete(200);
     gateway.settle_and_check("rich", 1);
 }
@@ -80,6 +89,48 @@ fn a_call_that_outlives_an_outage_is_charged_once_although_its_lease_is_gone() {
     assert!(gateway.sidecar.borrow().open_leases("rich").is_empty());
     long.complete(200);
     gateway.settle_and_check("rich", 1);
+}
+
+#[test]
+fn new_calls_are_served_although_the_lease_ran_out_under_a_running_one() {
+    let gateway = Gateway::new(1);
+    let long = payment(&gateway);
+    // The sidecar is away for longer than the lease stands, but not so long that it takes the lease back.
+    gateway.pass_with(11_000, |gateway| {
+        for call in gateway.host.take_callouts() {
+            call.answer(farebox_wasm_host::CalloutAnswer::timeout());
+        }
+    });
+    gateway.pass(1_000);
+    let asked = gateway.sidecar.borrow().requests().len();
+    let next = gateway.serve(0, at("/v1/payment/1", "rich"));
+    assert!(next.is_forwarded(), "{:?}", next.state());
+    let asked = gateway.sidecar.borrow().requests().len() - asked;
+    assert!(asked <= 2, "{asked} questions for one call");
+    long.complete(200);
+    gateway.settle_and_check("rich", 2);
+}
+
+#[test]
+fn calls_that_ran_in_a_worker_that_died_are_not_charged_and_come_home_with_the_process() {
+    let mut gateway = Gateway::new(2);
+    let long = payment(&gateway);
+    gateway.pass(500);
+    drop(long);
+    // The worker is gone without a log line for its streams, as after a trap.
+    gateway.vms.remove(0);
+    assert!(gateway.serve(0, at("/v1/payment/1", "rich")).is_forwarded());
+    gateway.pass(30_000);
+    assert_eq!(gateway.charged("rich"), 1);
+    let sidecar = gateway.sidecar.borrow();
+    let held: u64 =
+        sidecar.open_leases("rich").iter().map(|lease| sidecar.outstanding(*lease)).sum();
+    assert!(held <= 1, "{held} units are held for one call whose end nobody saw");
+    drop(sidecar);
+    let now = u64::try_from(gateway.host.now().as_millis()).unwrap();
+    gateway.sidecar.borrow_mut().reclaim(now + 20_000);
+    assert!(gateway.sidecar.borrow().open_leases("rich").is_empty());
+    gateway.host.assert_no_faults();
 }
 
 #[test]

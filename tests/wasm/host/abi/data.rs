@@ -77,7 +77,8 @@ fn define_queues(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
                 let (vm_id, name) = (guest.text(vm_id, vm_id_length)?, guest.text(name, length)?);
                 let host = guest.host();
                 let vm_id = if vm_id.is_empty() { host.vm_id() } else { vm_id };
-                let token = host.cell.queues.borrow().resolve(&vm_id, &name).ok_or(Status::NotFound)?;
+                let token =
+                    host.cell.queues.borrow().resolve(&vm_id, &name).ok_or(Status::NotFound)?;
                 guest.write(token_at, &token.to_le_bytes())
             })
         },

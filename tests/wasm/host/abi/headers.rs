@@ -22,16 +22,25 @@ pub(crate) fn define(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
             })
         },
     )?;
-    linker.func_wrap(MODULE, "proxy_get_header_map_size", |caller: Here<'_>, kind: u32, size_at: u32| {
-        serve(caller, "proxy_get_header_map_size", |guest| {
-            let headers = read(guest, kind)?;
-            guest.write_u32(size_at, headers.bytes())
-        })
-    })?;
+    linker.func_wrap(
+        MODULE,
+        "proxy_get_header_map_size",
+        |caller: Here<'_>, kind: u32, size_at: u32| {
+            serve(caller, "proxy_get_header_map_size", |guest| {
+                let headers = read(guest, kind)?;
+                guest.write_u32(size_at, headers.bytes())
+            })
+        },
+    )?;
     linker.func_wrap(
         MODULE,
         "proxy_get_header_map_value",
-        |caller: Here<'_>, kind: u32, name: u32, name_length: u32, value: u32, value_length: u32| {
+        |caller: Here<'_>,
+         kind: u32,
+         name: u32,
+         name_length: u32,
+         value: u32,
+         value_length: u32| {
             serve(caller, "proxy_get_header_map_value", |guest| {
                 let name = guest.read(name, name_length)?;
                 let headers = read(guest, kind)?;
@@ -57,9 +66,15 @@ fn define_changes(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     linker.func_wrap(
         MODULE,
         "proxy_add_header_map_value",
-        |caller: Here<'_>, kind: u32, name: u32, name_length: u32, value: u32, value_length: u32| {
+        |caller: Here<'_>,
+         kind: u32,
+         name: u32,
+         name_length: u32,
+         value: u32,
+         value_length: u32| {
             serve(caller, "proxy_add_header_map_value", |guest| {
-                let (name, value) = (guest.read(name, name_length)?, guest.read(value, value_length)?);
+                let (name, value) =
+                    (guest.read(name, name_length)?, guest.read(value, value_length)?);
                 change(guest, kind, |headers| headers.add(name, value))
             })
         },
@@ -67,9 +82,15 @@ fn define_changes(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     linker.func_wrap(
         MODULE,
         "proxy_replace_header_map_value",
-        |caller: Here<'_>, kind: u32, name: u32, name_length: u32, value: u32, value_length: u32| {
+        |caller: Here<'_>,
+         kind: u32,
+         name: u32,
+         name_length: u32,
+         value: u32,
+         value_length: u32| {
             serve(caller, "proxy_replace_header_map_value", |guest| {
-                let (name, value) = (guest.read(name, name_length)?, guest.read(value, value_length)?);
+                let (name, value) =
+                    (guest.read(name, name_length)?, guest.read(value, value_length)?);
                 change(guest, kind, |headers| headers.replace(name, value))
             })
         },

@@ -13,32 +13,52 @@ use crate::vm::{Deferred, ROOT, VmState};
 type Here<'a> = Caller<'a, VmState>;
 
 pub(crate) fn define(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
-    linker.func_wrap(MODULE, "proxy_log", |caller: Here<'_>, level: u32, text: u32, length: u32| {
-        serve(caller, "proxy_log", |guest| {
-            if 5 < level {
-                return Err(Status::BadArgument.into());
-            }
-            let text = guest.text(text, length)?;
-            guest.host().log(guest.vm().number, level, text);
-            Ok(())
-        })
-    })?;
+    linker.func_wrap(
+        MODULE,
+        "proxy_log",
+        |caller: Here<'_>, level: u32, text: u32, length: u32| {
+            serve(caller, "proxy_log", |guest| {
+                if 5 < level {
+                    return Err(Status::BadArgument.into());
+                }
+                let text = guest.text(text, length)?;
+                guest.host().log(guest.vm().number, level, text);
+                Ok(())
+            })
+        },
+    )?;
     linker.func_wrap(MODULE, "proxy_get_log_level", |caller: Here<'_>, level: u32| {
         serve(caller, "proxy_get_log_level", |guest| guest.write_u32(level, 0))
     })?;
-    linker.func_wrap(MODULE, "proxy_get_current_time_nanoseconds", |caller: Here<'_>, time: u32| {
-        serve(caller, "proxy_get_current_time_nanoseconds", |guest| {
-            let now = guest.host().wall_clock().as_nanos();
-            guest.write(time, &u64::try_from(now).unwrap_or(u64::MAX).to_le_bytes())
-        })
-    })?;
-    linker.func_wrap(MODULE, "proxy_set_tick_period_milliseconds", |caller: Here<'_>, period: u32| {
-        serve(caller, "proxy_set_tick_period_milliseconds", |guest| {
-            let period = Duration::from_millis(u64::from(period));
-            guest.vm().tick_period.set(Some(period).filter(|period| !period.is_zero()));
-            Ok(())
-        })
-    })?;
+    linker.func_wrap(
+        MODULE,
+        "proxy_get_current_time_nanoseconds",
+        |caller: Here<'_>, time: u32| {
+            serve(caller, "proxy_get_current_time_nanoseconds", |guest| {
+                let now = guest.host().wall_clock().as_nanos();
+                guest.write(time, &u64::try_from(now).unwrap_or(u64::MAX).to_le_bytes())
+            })
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "proxy_set_tick_period_milliseconds",
+        |caller: Here<'_>, period: u32| {
+            serve(caller, "proxy_set_tick_period_milliseconds", |guest| {
+                let period = Duration::from_millis(u64::from(period));
+                guest.vm().tick_period.set(Some(period).filter(|period| !period.is_zero()));
+                Ok(())
+            })
+        },
+    )?;
+    define_contexts(linker)?;
+    define_properties(linker)?;
+    define_buffers(linker)?;
+    define_metrics(linker)?;
+    define_callouts(linker)
+}
+
+fn define_contexts(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     linker.func_wrap(MODULE, "proxy_set_effective_context", |caller: Here<'_>, context: u32| {
         serve(caller, "proxy_set_effective_context", |guest| {
             if !guest.vm().has_context(context) {
@@ -64,10 +84,7 @@ pub(crate) fn define(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
             serve(caller, "proxy_call_foreign_function", |_| Err(Status::NotFound.into()))
         },
     )?;
-    define_properties(linker)?;
-    define_buffers(linker)?;
-    define_metrics(linker)?;
-    define_callouts(linker)
+    Ok(())
 }
 
 fn define_properties(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
@@ -256,7 +273,8 @@ fn http_call(guest: &mut Guest<'_>, call: &HttpCall) -> Outcome {
     guest.write_u32(call.token_at, 0)?;
     let host = guest.host().clone();
     let is_known = host.cell.settings.borrow().clusters.contains(&cluster);
-    let is_complete = [":path", ":method", ":authority"].iter().all(|name| headers.get(name).is_some());
+    let is_complete =
+        [":path", ":method", ":authority"].iter().all(|name| headers.get(name).is_some());
     if !is_known || !is_complete || i32::try_from(call.timeout_ms).is_err() {
         return Err(Status::BadArgument.into());
     }

@@ -57,7 +57,11 @@ pub(crate) fn define(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
 }
 
 /// Envoy does none of these before the guest call is over. On a root context they say `Ok` and do nothing.
-fn defer(guest: &Guest<'_>, function: &'static str, action: impl FnOnce(u32) -> Deferred) -> Outcome {
+fn defer(
+    guest: &Guest<'_>,
+    function: &'static str,
+    action: impl FnOnce(u32) -> Deferred,
+) -> Outcome {
     let context = guest.context();
     let vm = guest.vm();
     if vm.streams.borrow().contains_key(&context) {

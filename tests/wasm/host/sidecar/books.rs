@@ -91,14 +91,18 @@ impl Account {
     }
 
     pub(crate) fn owe(&mut self, price: Nanos, units: u64) {
-        self.receivable = self.receivable.checked_add(worth(price, units)).expect("amounts are small");
+        self.receivable =
+            self.receivable.checked_add(worth(price, units)).expect("amounts are small");
     }
 
     pub(crate) fn check(&self, id: &AccountId) {
         assert!(Nanos::ZERO <= self.held, "account {id} holds {}", self.held);
         assert!(self.held <= self.balance, "account {id} holds {} of {}", self.held, self.balance);
         for (service, quota) in &self.quotas {
-            assert!(quota.used + quota.held <= quota.total, "free quota of {id} for {service}: {quota:?}");
+            assert!(
+                quota.used + quota.held <= quota.total,
+                "free quota of {id} for {service}: {quota:?}"
+            );
         }
     }
 }
