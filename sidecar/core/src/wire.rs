@@ -76,6 +76,9 @@ pub struct Want {
     pub units: u64,
     /// How many are needed for the next call to go on.
     pub min: u64,
+    /// A call waits for them. Only then units that other leases hold unused are recalled.
+    #[serde(default)]
+    pub waiting: bool,
 }
 
 /// Usage that a gateway allowed without a lease while the sidecar was away, in totals since the line began.
@@ -166,7 +169,7 @@ pub struct Refusal {
     pub key: LeaseKey,
     /// The minimum that could not be met: fewer units might.
     pub min: u64,
-    /// Units that other leases hold were recalled: ask again after `retry_after_ms`, the call may keep waiting.
+    /// Other leases hold enough unused units, and they were recalled if a call waits: ask again after `retry_after_ms`.
     #[serde(default)]
     pub soon: bool,
     /// Error number for the caller: 190102, 190202, 190205.
@@ -254,7 +257,7 @@ impl SyncRequest {
             }
         }
         for (index, want) in self.wants.iter().enumerate() {
-            let Want { key, units, min } = want;
+            let Want { key, units, min, .. } = want;
             require(
                 (1..=UNITS_MAX).contains(min),
                 format!("wants[{index}].min"),
@@ -278,6 +281,13 @@ impl SyncRequest {
                 "must be 1 to 2147483647",
             )?;
             check_price(&line.key, format!("journal[{index}].key.price"))?;
+            let price = line.key.price.unwrap_or(Nanos::ZERO);
+            require(
+                price.checked_mul(used).is_some(),
+                format!("journal[{index}].used"),
+                used,
+                "must cost no more than 9223372036.854775807 at its price",
+            )?;
         }
         Ok(())
     }
@@ -307,14 +317,14 @@ mod tests {
             epoch: 7,
             seq: 1,
             reports: vec![Report { lease: 5, used: 3, in_flight: 1, returned: 0, close: false }],
-            wants: vec![Want { key: key(), units: 20, min: 1 }],
+            wants: vec![Want { key: key(), units: 20, min: 1, waiting: true }],
             journal: vec![],
         }
     }
 
     #[test]
     fn a_message_reads_as_documented() {
-        let expected = r#"{"gateway":"gw-1","instance":"0123456789abcdef0123456789abcdef","epoch":7,"seq":1,"reports":[{"lease":5,"used":3,"in_flight":1,"returned":0,"close":false}],"wants":[{"key":{"account":"u1","service":"asset"},"units":20,"min":1}]}"#;
+        let expected = r#"{"gateway":"gw-1","instance":"0123456789abcdef0123456789abcdef","epoch":7,"seq":1,"reports":[{"lease":5,"used":3,"in_flight":1,"returned":0,"close":false}],"wants":[{"key":{"account":"u1","service":"asset"},"units":20,"min":1,"waiting":true}]}"#;
         assert_eq!(serde_json::to_string(&request()).unwrap(), expected);
     }
 
@@ -352,6 +362,14 @@ mod tests {
         assert_eq!(
             broken(|r| r.wants[0].key.price = Some(Nanos::new(-1))),
             "wants[0].key.price is -0.000000001: must not be negative"
+        );
+        let line = JournalReport { line: 1, key: key(), used: 3 };
+        let dear = LeaseKey { price: Some(Nanos::MAX), ..key() };
+        let unpayable =
+            SyncRequest { journal: vec![JournalReport { key: dear, ..line }], ..request() };
+        assert_eq!(
+            unpayable.validate().unwrap_err().to_string(),
+            "journal[0].used is 3: must cost no more than 9223372036.854775807 at its price"
         );
         assert_eq!(
             broken(|r| r.wants = vec![r.wants[0].clone(); 1_001]),
