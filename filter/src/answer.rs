@@ -54,8 +54,10 @@ pub enum Reason {
 pub struct Funds {
     /// 190102, 190202 or 190205.
     pub code: Code,
-    /// The balance that nothing else holds.
+    /// The money that the account can still spend here.
     pub available: Nanos,
+    /// The free units that the account can still use here.
+    pub free_units: u64,
     /// Price per unit; zero when the service has none.
     pub price: Nanos,
     /// Units that the call takes.
@@ -70,10 +72,17 @@ impl Funds {
     /// What a record remembers of a refusal.
     pub fn of(record: &Record, units: u64, now: u64) -> Self {
         let code = u32::try_from(record.refused_code).ok().and_then(Code::from_number);
+        let left_here = if record.is_live(now) { record.remaining() } else { 0 };
+        let free_here = record.free_left.min(left_here);
+        let own_money = record.price.checked_mul(left_here.saturating_sub(free_here));
         let milliseconds = record.quota_resets_ms.saturating_sub(now);
         Self {
             code: code.unwrap_or(Code::InsufficientBalance),
-            available: record.refused_available,
+            // What is left of this gateway's own lease is the account's too.
+            available: own_money
+                .and_then(|own| own.checked_add(record.refused_available))
+                .unwrap_or(Nanos::MAX),
+            free_units: record.refused_free.saturating_add(free_here),
             price: record.price,
             units,
             quota_total: record.quota_total,
@@ -82,14 +91,15 @@ impl Funds {
     }
 
     fn detail(&self, language: Language) -> String {
-        let Self { available, price, units, quota_total, .. } = self;
-        let cost = price.checked_mul(*units).unwrap_or(Nanos::MAX);
+        let Self { available, free_units, price, units, quota_total, .. } = self;
+        let to_pay = units.saturating_sub(*free_units);
+        let cost = price.checked_mul(to_pay).unwrap_or(Nanos::MAX);
         match (self.code, language) {
-            (Code::InsufficientQuota, Language::Chinese) => {
-                format!("本月免费额度 {quota_total} 次已用完，该服务不支持余额支付；请等待下月重置")
-            }
+            (Code::InsufficientQuota, Language::Chinese) => format!(
+                "本月免费额度 {quota_total} 次剩余 {free_units} 次，本次调用需要 {units} 次；该服务不支持余额支付，请等待下月重置"
+            ),
             (Code::InsufficientQuota, Language::English) => format!(
-                "this month's {quota_total} free units are used up and the service cannot be paid for; wait for the reset"
+                "{free_units} of this month's {quota_total} free units are left, this call takes {units}, and the service cannot be paid for; wait for the reset"
             ),
             (Code::UnknownService, Language::Chinese) => {
                 "该服务既无价格也无免费额度；请联系服务商".to_owned()
@@ -98,10 +108,10 @@ impl Funds {
                 "the service has neither a price nor a free quota; tell the operator".to_owned()
             }
             (_, Language::Chinese) => {
-                format!("余额不足，当前余额: {available}，本次调用需要: {cost}；充值后立即可用")
+                format!("可用余额: {available}，本次调用需要: {cost}；充值后立即可用")
             }
             (_, Language::English) => format!(
-                "the balance is {available}, this call costs {cost}; add money and it works at once"
+                "the available balance is {available}, this call costs {cost}; add money and it works at once"
             ),
         }
     }
@@ -177,8 +187,8 @@ impl Reason {
                 "too many calls are waiting at the gateway; repeat the call later",
             ),
             Self::Held => say(
-                "账户余额正被其他网关占用；请稍后重试",
-                "the account's units are held by another gateway; repeat the call in a moment",
+                "账户余额正被其他调用或网关占用；请稍后重试",
+                "the account's units are held by other calls or gateways; repeat the call in a moment",
             ),
             Self::Funds(funds) => funds.detail(language),
         }
@@ -210,13 +220,15 @@ impl Reason {
         if let Self::Funds(funds) = self
             && 0 < funds.quota_total
         {
-            // Draft ietf-httpapi-ratelimit-headers: the month's free quota, in units, of which nothing is left.
+            // Draft ietf-httpapi-ratelimit-headers: the month's free quota, in units.
             headers.push((
                 "ratelimit-policy",
                 format!("\"free-quota\";q={};qu=\"requests\"", funds.quota_total),
             ));
-            headers
-                .push(("ratelimit", format!("\"free-quota\";r=0;t={}", funds.quota_resets_in_s)));
+            headers.push((
+                "ratelimit",
+                format!("\"free-quota\";r={};t={}", funds.free_units, funds.quota_resets_in_s),
+            ));
         }
         if caller.is_grpc {
             headers.retain(|(name, _)| *name != "content-type");
@@ -248,6 +260,7 @@ mod tests {
             available: Nanos::new(1_500_000_000),
             price: Nanos::new(2_000_000_000),
             units: 3,
+            free_units: 1,
             quota_total: 1_000,
             quota_resets_in_s: 86_400,
         })
@@ -265,7 +278,7 @@ mod tests {
         assert_eq!(problem.code, 190_102);
         assert_eq!(
             problem.detail,
-            "the balance is 1.5, this call costs 6; add money and it works at once"
+            "the available balance is 1.5, this call costs 4; add money and it works at once"
         );
         assert_eq!(header(&answer, "retry-after"), None, "waiting does not help");
     }
@@ -274,7 +287,7 @@ mod tests {
     fn a_used_up_quota_without_a_price_is_429_until_the_month_ends() {
         let answer = funds(Code::InsufficientQuota).answer(ENGLISH);
         assert_eq!((answer.status, header(&answer, "retry-after")), (429, Some("86400")));
-        assert_eq!(header(&answer, "ratelimit"), Some("\"free-quota\";r=0;t=86400"));
+        assert_eq!(header(&answer, "ratelimit"), Some("\"free-quota\";r=1;t=86400"));
         assert_eq!(
             header(&answer, "ratelimit-policy"),
             Some("\"free-quota\";q=1000;qu=\"requests\"")
@@ -286,7 +299,7 @@ mod tests {
         let chinese = Caller { language: Language::Chinese, is_grpc: false };
         let answer = funds(Code::InsufficientBalance).answer(chinese);
         assert_eq!(header(&answer, "content-language"), Some("zh-CN"));
-        assert!(answer.body.contains("余额不足，当前余额: 1.5"), "{}", answer.body);
+        assert!(answer.body.contains("可用余额: 1.5"), "{}", answer.body);
     }
 
     #[test]
@@ -294,7 +307,7 @@ mod tests {
         let answer = funds(Code::InsufficientBalance).answer(Caller { is_grpc: true, ..ENGLISH });
         assert_eq!(answer.grpc_status, Some(8));
         assert!(
-            answer.body.starts_with("190102 Insufficient balance: the balance is 1.5"),
+            answer.body.starts_with("190102 Insufficient balance: the available balance is 1.5"),
             "{}",
             answer.body
         );

@@ -156,6 +156,11 @@ fn read_page(host: &impl Host, name: &str) -> ([u8; PAGE_BYTES], u32) {
     }
 }
 
+/// The list of changes, as it stands.
+pub fn changed(host: &impl Host) -> Vec<usize> {
+    (0..PAGES).flat_map(|page| sets_of(page, read_page(host, &page_name(page)).0)).collect()
+}
+
 /// Empties the list of changes and returns it.
 pub fn take_changed(host: &impl Host) -> Vec<usize> {
     let mut changed = Vec::new();
@@ -167,7 +172,7 @@ pub fn take_changed(host: &impl Host) -> Vec<usize> {
                 break;
             }
             if host.shared_set(&name, &[0; PAGE_BYTES], cas) == SetOutcome::Stored {
-                changed.extend(sets_of(page, &bits));
+                changed.extend(sets_of(page, bits));
                 break;
             }
         }
@@ -175,9 +180,9 @@ pub fn take_changed(host: &impl Host) -> Vec<usize> {
     changed
 }
 
-fn sets_of(page: usize, bits: &[u8; PAGE_BYTES]) -> impl Iterator<Item = usize> {
+fn sets_of(page: usize, bits: [u8; PAGE_BYTES]) -> impl Iterator<Item = usize> {
     let first = page.saturating_mul(PAGE_SETS);
     (0..PAGE_SETS)
-        .filter(|bit| bits.get(bit >> 3).is_some_and(|byte| byte & (1 << (bit & 7)) != 0))
+        .filter(move |bit| bits.get(bit >> 3).is_some_and(|byte| byte & (1 << (bit & 7)) != 0))
         .map(move |bit| first.saturating_add(bit))
 }

@@ -61,6 +61,8 @@ pub struct Record {
     pub refused_code: u64,
     /// The available balance at that refusal.
     pub refused_available: Nanos,
+    /// The free units that were left at that refusal, besides those of this lease.
+    pub refused_free: u64,
     /// Free units per month, as last heard.
     pub quota_total: u64,
     /// When the month ends, as last heard.
@@ -285,6 +287,7 @@ impl Record {
         self.refused_until_ms = now.saturating_add(refusal.retry_after_ms.min(REFUSAL_MEMORY_MS));
         self.refused_code = u64::from(refusal.code);
         self.refused_available = refusal.available;
+        self.refused_free = refusal.free_quota.remaining;
         self.quota_total = refusal.free_quota.total;
         self.quota_resets_ms = resets_at(refusal.free_quota.resets_in_s, now);
         if let Some(price) = refusal.price {
@@ -350,6 +353,7 @@ impl Record {
             refused_until_ms: self.refused_until_ms,
             refused_code: self.refused_code,
             refused_available: self.refused_available,
+            refused_free: self.refused_free,
             quota_total: self.quota_total,
             quota_resets_ms: self.quota_resets_ms,
             price: self.price,

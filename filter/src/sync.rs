@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use farebox_core::limits::UNITS_MAX;
 use farebox_core::wire::{
-    Grant, JournalReport, LeaseKey, Refusal, Report, SyncReply, SyncRequest, Want,
+    Grant, JournalReport, LeaseKey, Recall, Refusal, Report, SyncReply, SyncRequest, Want,
 };
 
 use crate::host::Host;
@@ -34,8 +34,8 @@ pub struct Draft {
     /// The set of each lease and journal line.
     places: BTreeMap<u64, usize>,
     lines: BTreeMap<u64, usize>,
-    /// Units drawn and not acknowledged.
-    pub unreported: u64,
+    /// Units drawn and not acknowledged, by set.
+    pub unreported: BTreeMap<usize, u64>,
     /// Whether any lease is held.
     pub holds_leases: bool,
 }
@@ -64,7 +64,7 @@ impl Draft {
         self.reports.extend(part.reports);
         self.wants.extend(part.wants);
         self.journal.extend(part.journal);
-        self.unreported = self.unreported.saturating_add(part.unreported);
+        self.unreported.insert(set, part.unreported);
         self.holds_leases |= part.holds_leases;
     }
 }
@@ -97,6 +97,11 @@ impl Sent {
         Self { request: SyncRequest { reports, wants, journal, ..header }, asked_at, places, lines }
     }
 
+    /// The sets it reports about.
+    pub fn sets(&self) -> impl Iterator<Item = usize> {
+        self.places.values().chain(self.lines.values()).copied()
+    }
+
     /// The keys it asks units for.
     pub fn wanted(&self) -> impl Iterator<Item = &LeaseKey> {
         self.request.wants.iter().map(|want| &want.key)
@@ -123,6 +128,7 @@ pub fn collect(host: &impl Host, set: usize, timing: Timing, draft: &mut Draft) 
                     key,
                     units: record.wish(record.low_water.max(1), timing.now),
                     min: 1,
+                    waiting: false,
                 });
             }
             content.put(place, &record);
@@ -186,6 +192,13 @@ fn report_of(record: &Record) -> Report {
     }
 }
 
+/// Units of a set that were drawn and not acknowledged.
+pub fn unreported(host: &impl Host, set: usize) -> u64 {
+    table::read(host, set)
+        .iter()
+        .fold(0, |sum, (_, record)| sum.saturating_add(record.unreported_units()))
+}
+
 /// Why no question can be asked for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom;
@@ -210,7 +223,7 @@ pub fn ask(
         let min = need.saturating_sub(held).max(1);
         let least = all.saturating_sub(held).max(min).max(FIRST_WISH);
         let units = record.wish(least, timing.now).min(UNITS_MAX);
-        part.wants.push(Want { key: key.clone(), units, min });
+        part.wants.push(Want { key: key.clone(), units, min, waiting: true });
         // The answer may be about any lease that the sidecar has open for the key, also one that is on its way back.
         for (place, mut record) in content.places_of(key) {
             record.asked_until_ms = timing.now.saturating_add(timing.answer_within_ms);
@@ -266,17 +279,42 @@ pub fn apply(host: &impl Host, seed: u64, sent: &Sent, reply: &SyncReply, now: u
     }
     for recall in &reply.recalls {
         let set = table::set_of(seed, &recall.key);
-        table::update(host, set, |content| {
-            let Some((place, mut record)) = content.lease(recall.lease) else {
-                return ((), Write::No);
-            };
-            record.yield_units();
-            content.put(place, &record);
-            ((), Write::Yes)
-        });
-        applied.recalled.push(set);
+        match yield_lease(host, set, recall, now) {
+            Yielded::Noted => applied.recalled.push(set),
+            Yielded::Unknown => applied.orphans.push(empty_report(recall.lease, 0)),
+            Yielded::Later => {}
+        }
     }
     applied
+}
+
+/// What became of a recall.
+enum Yielded {
+    /// The lease's unused units go back with the next message.
+    Noted,
+    /// This process never heard of the lease, because the reply that granted it was lost: all of it goes back.
+    Unknown,
+    /// A reply that grants the lease may still arrive; the recall comes again with the next reply.
+    Later,
+}
+
+fn yield_lease(host: &impl Host, set: usize, recall: &Recall, now: u64) -> Yielded {
+    let yielded = table::update(host, set, |content| {
+        if let Some((place, mut record)) = content.lease(recall.lease) {
+            record.yield_units();
+            content.put(place, &record);
+            return (Yielded::Noted, Write::Yes);
+        }
+        let is_asked =
+            content.places_of(&recall.key).iter().any(|(_, record)| now < record.asked_until_ms);
+        (if is_asked { Yielded::Later } else { Yielded::Unknown }, Write::No)
+    });
+    yielded.unwrap_or(Yielded::Later)
+}
+
+/// The report of a lease that nothing was drawn from.
+fn empty_report(lease: u64, returned: u64) -> Report {
+    Report { lease, used: 0, in_flight: 0, returned, close: true }
 }
 
 fn acknowledge(host: &impl Host, sent: &Sent, reply: &SyncReply, now: u64) {
@@ -316,11 +354,12 @@ fn acknowledge(host: &impl Host, sent: &Sent, reply: &SyncReply, now: u64) {
 /// Puts a grant where its key's question was noted.
 ///
 /// A question is noted before it is asked, and a lease does not end while the note stands. So a grant that finds neither
-/// its lease nor the note is for a lease that this process has ended: it must not be spent.
+/// its lease nor the note is for a lease that this process has ended: it must not be spent. The report that gives it back
+/// is returned, unless the lease has a record, whose own report does.
 fn install(host: &impl Host, seed: u64, grant: &Grant, asked_at: u64, now: u64) -> Option<Report> {
     let placed = table::update(host, table::set_of(seed, &grant.key), |content| {
         let Some((place, mut record)) = place_of(content, grant) else {
-            return (false, Write::No);
+            return (content.lease(grant.lease).is_some(), Write::No);
         };
         record.closing = false;
         record.accept(grant, asked_at, now);
@@ -328,13 +367,9 @@ fn install(host: &impl Host, seed: u64, grant: &Grant, asked_at: u64, now: u64) 
         drop_empty_places(content, &grant.key);
         (true, Write::Yes)
     });
-    (placed != Some(true)).then(|| Report {
-        lease: grant.lease,
-        used: 0,
-        in_flight: 0,
-        returned: grant.free_units.saturating_add(grant.paid_units),
-        close: true,
-    })
+    // When the host stored nothing, the lease may be in use: its record, or a later reply, speaks for it.
+    let granted = grant.free_units.saturating_add(grant.paid_units);
+    (placed == Some(false)).then(|| empty_report(grant.lease, granted))
 }
 
 /// The record that takes a grant: the one of its lease, also when that was on its way back; else the noted one.

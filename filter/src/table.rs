@@ -39,7 +39,7 @@ fn name_of(set: usize) -> String {
 }
 
 /// Numbers of a record, in the order in which they are stored.
-const NUMBERS: usize = 28;
+const NUMBERS: usize = 29;
 const NUMBERS_BYTES: usize = NUMBERS * 8;
 
 /// A set, as read from shared data; records are decoded when they are looked at.
@@ -242,6 +242,7 @@ fn encode_record(record: &Record) -> [u8; NUMBERS_BYTES] {
         record.refused_until_ms,
         record.refused_code,
         money_bits(record.refused_available),
+        record.refused_free,
         record.quota_total,
         record.quota_resets_ms,
         record.journal.line,
@@ -284,6 +285,7 @@ fn decode_record(bytes: &[u8; NUMBERS_BYTES]) -> Record {
         refused_until_ms: next(),
         refused_code: next(),
         refused_available: money_of(next()),
+        refused_free: next(),
         quota_total: next(),
         quota_resets_ms: next(),
         journal: Journal { line: next(), used: next(), in_flight: next(), acked: next() },
@@ -367,7 +369,7 @@ mod tests {
     #[test]
     fn a_set_round_trips_with_every_number_in_its_place() {
         let record = distinct();
-        assert_eq!((record.lease, record.granted, record.journal.acked), (1, 2, 27));
+        assert_eq!((record.lease, record.granted, record.journal.acked), (1, 2, 28));
         assert!(record.closing && record.queued && record.ended && record.gone);
         let mut set = Set::default();
         assert!(set.push(&key("用户-1", Some(-1)), &record));

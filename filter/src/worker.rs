@@ -78,6 +78,8 @@ pub struct Worker {
     unanswered: Option<Sent>,
     orphans: Vec<Report>,
     recalled: BTreeSet<usize>,
+    /// The leader's view of the units drawn and not acknowledged, by set.
+    unreported: BTreeMap<usize, u64>,
     away_until_ms: u64,
     talk_until_ms: u64,
     next_report_ms: u64,
@@ -102,6 +104,7 @@ impl Worker {
             unanswered: None,
             orphans: Vec::new(),
             recalled: BTreeSet::new(),
+            unreported: BTreeMap::new(),
             away_until_ms: 0,
             talk_until_ms: 0,
             next_report_ms: 0,
@@ -122,6 +125,7 @@ impl Worker {
         self.seed
     }
 
+    /// Times for the leader's reports, which may be repeated as they were.
     fn timing(&self, now: u64) -> Timing {
         let answer_within_ms = self.config.sidecar.timeout_ms.saturating_mul(3);
         Timing { now, idle_return_ms: self.config.idle_return_ms, answer_within_ms }
@@ -149,7 +153,15 @@ impl Worker {
         let claim = |payload: &str, claim: &str| request.claim(payload, claim);
         let account = match identity::find(&self.config.identity, &headers, claim) {
             Ok(account) => account,
-            Err(err) => return refuse(host, stream, caller, &Reason::Identity(err)),
+            Err(err) => {
+                return refuse_unless_shadow(
+                    host,
+                    rule.shadow,
+                    stream,
+                    caller,
+                    &Reason::Identity(err),
+                );
+            }
         };
         let key = LeaseKey { account, service: rule.service.clone(), price: rule.price };
         self.meter(host, Call { stream, key, rule, caller })
@@ -178,7 +190,7 @@ impl Worker {
             return self.unreachable(host, &call, now);
         }
         if self.waiting.is_full() {
-            return refuse_unless_shadow(host, &call, &Reason::Overloaded);
+            return turn_away(host, &call, &Reason::Overloaded);
         }
         let until_ms = now.saturating_add(self.config.max_wait_ms);
         self.arriving = Some((call.stream, Next::Pause));
@@ -222,7 +234,7 @@ impl Worker {
 
     fn refused(&self, host: &impl Host, call: &Call, record: &Record, now: u64) -> Next {
         let funds = Funds::of(record, call.rule.units, now);
-        refuse_unless_shadow(host, call, &Reason::Funds(funds))
+        turn_away(host, call, &Reason::Funds(funds))
     }
 
     /// The call has no units and the sidecar cannot be asked: what the route's rule says then.
@@ -241,7 +253,7 @@ impl Worker {
             self.admit(host, seed, call, Units::JournalLine(line), drawn, must_queue);
             return Next::Continue;
         }
-        refuse_unless_shadow(host, call, &Reason::Unreachable)
+        turn_away(host, call, &Reason::Unreachable)
     }
 
     fn allow_blind(
@@ -345,10 +357,21 @@ fn refuse(host: &impl Host, stream: u32, caller: Caller, reason: &Reason) -> Nex
     Next::Pause
 }
 
-fn refuse_unless_shadow(host: &impl Host, call: &Call, reason: &Reason) -> Next {
-    if call.rule.shadow {
+/// Refuses a call, or lets it pass and counts it when its route is only watched.
+fn refuse_unless_shadow(
+    host: &impl Host,
+    shadow: bool,
+    stream: u32,
+    caller: Caller,
+    reason: &Reason,
+) -> Next {
+    if shadow {
         host.count(Stat::ShadowRefused, 1);
         return Next::Continue;
     }
-    refuse(host, call.stream, call.caller, reason)
+    refuse(host, stream, caller, reason)
+}
+
+fn turn_away(host: &impl Host, call: &Call, reason: &Reason) -> Next {
+    refuse_unless_shadow(host, call.rule.shadow, call.stream, call.caller, reason)
 }

@@ -3,12 +3,12 @@
 use farebox_core::limits::SYNC_ITEMS_MAX;
 use farebox_core::wire::{LeaseKey, Report, SyncReply, SyncRequest};
 
-use super::{Draw, Next, Units, Worker, draw, refuse_unless_shadow};
+use super::{Draw, Next, Units, Worker, draw, turn_away};
 use crate::answer::Reason;
 use crate::control::{self, Control};
 use crate::host::{Host, Severity};
 use crate::stats::Stat;
-use crate::sync::{self, Draft, Sent};
+use crate::sync::{self, Draft, Sent, Timing};
 use crate::table;
 use crate::waiting::Phase;
 
@@ -18,6 +18,8 @@ const QUESTIONS_MAX: usize = 8;
 const KEYS_MAX: usize = SYNC_ITEMS_MAX / table::WAYS_MAX / 2;
 /// How long the sidecar counts as away after a call to it failed.
 const AWAY_MS: u64 = 500;
+/// How much later than its timeout the answer to a question may be taken in.
+const ANSWER_SLACK_MS: u64 = 250;
 /// How long a call waits before it asks again after a reply that neither granted nor refused.
 const RETRY_MS: u64 = 50;
 
@@ -44,7 +46,9 @@ impl Worker {
 
     fn ask_for(&mut self, host: &impl Host, keys: Vec<LeaseKey>, now: u64) {
         let Some(seed) = self.seed(host) else { return self.fail(host, &keys, now) };
-        let timing = self.timing(now);
+        // A question is asked once, so no answer arrives after its time is over.
+        let answer_within_ms = self.config.sidecar.timeout_ms.saturating_add(ANSWER_SLACK_MS);
+        let timing = Timing { answer_within_ms, ..self.timing(now) };
         let mut draft = Draft::default();
         for _ in 0..KEYS_MAX {
             let Some(set) = self.recalled.pop_first() else { break };
@@ -77,9 +81,10 @@ impl Worker {
         is_report: bool,
         now: u64,
     ) {
-        draft.reports.append(&mut self.orphans);
         let header = control::load(host).zip(control::next_seq(host));
         let Some((control, seq)) = header else { return self.fail(host, &keys, now) };
+        let room = SYNC_ITEMS_MAX.saturating_sub(draft.reports.len()).min(self.orphans.len());
+        draft.reports.extend(self.orphans.drain(..room));
         let sent = Sent::new(draft, self.header(&control, seq), now);
         self.dispatch(host, Question { sent, keys, is_report }, now);
     }
@@ -141,6 +146,10 @@ impl Worker {
             control::set_epoch(host, reply.epoch);
         }
         let applied = sync::apply(host, seed, &question.sent, reply, now);
+        if question.is_report {
+            let sets = question.sent.sets();
+            self.note_unreported(host, sets.map(|set| (set, sync::unreported(host, set))));
+        }
         self.orphans.extend(applied.orphans);
         self.recalled.extend(applied.recalled);
         for key in &question.keys {
@@ -200,7 +209,7 @@ impl Worker {
                 }
                 Some((_, Draw::Refused(_) | Draw::Lacking | Draw::Stuck)) | None => match reason {
                     Reason::Unreachable => self.unreachable(host, &call, now),
-                    reason => refuse_unless_shadow(host, &call, reason),
+                    reason => turn_away(host, &call, reason),
                 },
             };
             if next == Next::Continue {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use farebox_core::limits::SYNC_ITEMS_MAX;
 
 use super::asking::Question;
-use super::{Next, Worker, refuse_unless_shadow};
+use super::{Next, Worker, turn_away};
 use crate::answer::Reason;
 use crate::control;
 use crate::host::Host;
@@ -25,7 +25,7 @@ impl Worker {
     pub fn on_tick(&mut self, host: &impl Host) {
         let now = host.now_ms();
         for call in self.waiting.expire(now) {
-            if refuse_unless_shadow(host, &call, &Reason::Held) == Next::Continue {
+            if turn_away(host, &call, &Reason::Held) == Next::Continue {
                 self.release(host, call.stream);
             }
         }
@@ -48,7 +48,7 @@ impl Worker {
 
     /// The leader's part: one message for the whole process.
     fn report(&mut self, host: &impl Host, now: u64) {
-        if now < self.next_report_ms || self.questions.values().any(|question| question.is_report) {
+        if now < self.next_report_ms {
             return;
         }
         // Ticks may come early by a little, and while calls wait they come more often.
@@ -58,16 +58,37 @@ impl Worker {
         if let Some(sent) = self.unanswered.take()
             && self.may_repeat(&sent, now)
         {
+            self.measure(host);
             return self.dispatch(host, Question { sent, keys: Vec::new(), is_report: true }, now);
         }
         let draft = self.collect(host, now);
-        host.gauge(Stat::UnreportedUnits, draft.unreported);
+        self.note_unreported(host, draft.unreported.clone());
         if draft.holds_leases {
             self.talk_until_ms = now.saturating_add(TALK_MS);
         }
         if !draft.is_empty() || !self.orphans.is_empty() || now < self.talk_until_ms {
             self.send(host, draft, Vec::new(), true, now);
         }
+    }
+
+    /// Keeps the gauge of unreported units true while nothing can be reported.
+    fn measure(&mut self, host: &impl Host) {
+        let changed = control::changed(host);
+        self.note_unreported(
+            host,
+            changed.into_iter().map(|set| (set, sync::unreported(host, set))),
+        );
+    }
+
+    pub(super) fn note_unreported(
+        &mut self,
+        host: &impl Host,
+        sets: impl IntoIterator<Item = (usize, u64)>,
+    ) {
+        self.unreported.extend(sets);
+        self.unreported.retain(|_, units| 0 < *units);
+        let total = self.unreported.values().fold(0_u64, |sum, units| sum.saturating_add(*units));
+        host.gauge(Stat::UnreportedUnits, total);
     }
 
     /// A message is sent again as it was while its questions are still noted; later its contents go into a new one.

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use farebox_wasm_host::Stream;
+use farebox_wasm_host::{CalloutAnswer, Stream};
 
-use crate::gateway::{Gateway, asset, configuration, settings, sidecar};
+use crate::gateway::{Gateway, asset, at, configuration, settings, sidecar};
 
 /// Two processes with one sidecar; `some` has money for exactly 20 calls.
 fn two_gateways(workers: usize) -> (Gateway, Gateway) {
@@ -205,4 +205,23 @@ fn a_lease_in_use_lives_on_beyond_its_time() {
         gateway.pass(1_000);
     }
     gateway.settle_and_check("rich", 30);
+}
+
+#[test]
+fn a_lease_whose_grant_was_lost_goes_back_when_it_is_needed_elsewhere() {
+    let gateway = Gateway::new(2);
+    gateway.credit("some", "0.002");
+    let lost = gateway.vms[0].request(asset("some"));
+    for call in gateway.host.take_callouts() {
+        // The sidecar grants, and the gateway never hears of it.
+        gateway.reply_to(&call);
+        call.answer(CalloutAnswer::timeout());
+    }
+    assert_eq!(lost.status(), Some(503));
+    gateway.pass(600);
+    let other = gateway.vms[1].request(at("/v1/payment/1", "some"));
+    gateway.pass(1_900);
+    assert!(other.is_forwarded(), "{:?}", other.state());
+    other.complete(200);
+    gateway.settle_and_check("some", 1);
 }

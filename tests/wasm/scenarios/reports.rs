@@ -239,3 +239,23 @@ fn a_grant_that_arrives_after_its_lease_has_ended_is_not_spent() {
     assert!(first.is_forwarded() && second.is_forwarded());
     gateway.settle_and_check("rich", served + 2);
 }
+
+#[test]
+fn the_gauge_shows_what_the_sidecar_does_not_know_also_while_it_is_silent() {
+    let gateway = Gateway::new(2);
+    let unreported = || gateway.host.metric("farebox_unreported_units");
+    gateway.serve(0, asset("rich"));
+    gateway.pass(1_000);
+    assert_eq!(unreported(), 0);
+    for drawn in [3, 5] {
+        while gateway.host.metric("farebox_admitted") < 1 + drawn {
+            assert!(gateway.vms[0].request(asset("rich")).is_forwarded());
+        }
+        // The leader's message stays without an answer.
+        gateway.pass_silently(600);
+        assert_eq!(unreported(), drawn);
+    }
+    gateway.pass(1_000);
+    assert_eq!(unreported(), 0);
+    gateway.settle_and_check("rich", 6);
+}

@@ -100,7 +100,8 @@ impl FakeSidecar {
         if helps {
             for number in others {
                 if let Some(lease) = self.leases.get_mut(&number) {
-                    lease.recalled |= lease.in_flight < lease.units.outstanding().total();
+                    lease.recalled |=
+                        want.waiting && lease.in_flight < lease.units.outstanding().total();
                 }
             }
         }
