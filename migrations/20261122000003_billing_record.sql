@@ -8,5 +8,5 @@ CREATE TABLE IF NOT EXISTS billing_record (
   count INT DEFAULT 1,
   created_at TIMESTAMP NULL DEFAULT CURRENT_TIMESTAMP,
   PRIMARY KEY (billing_record_id),
-  KEY idx_user_created (user_id, created_at)
+  KEY idx_user_date (user_id, created_at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci

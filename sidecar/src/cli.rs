@@ -125,20 +125,19 @@ async fn execute_command(
             }
             // Before the database is asked for anything: a mistake in the configuration shows at once.
             config.require_gateway_tokens()?;
-            Ok(server::serve(config, connect(config).await?, ready_file).await?)
+            serve(config, ready_file).await
         }
-        Command::Migrate => {
-            let applied = connect(config).await?.migrate().await?;
-            print(&match applied {
-                0 => "the schema is up to date\n".to_owned(),
-                1 => "1 migration applied\n".to_owned(),
-                count => format!("{count} migrations applied\n"),
-            })
-        }
+        Command::Migrate => with_store(config, async |store| migrate(store).await).await,
         Command::CheckConfig => print(&check_config::report(path, config)?),
-        Command::Account(command) => account::execute(command, &open(config).await?).await,
-        Command::Prices(command) => prices::execute(command, &open(config).await?).await,
-        Command::Invariants(output) => invariants::execute(output, &open(config).await?).await,
+        Command::Account(command) => {
+            with_app(config, async |app| account::execute(command, app).await).await
+        }
+        Command::Prices(command) => {
+            with_app(config, async |app| prices::execute(command, app).await).await
+        }
+        Command::Invariants(output) => {
+            with_app(config, async |app| invariants::execute(output, app).await).await
+        }
     }
 }
 
@@ -149,11 +148,46 @@ async fn connect(config: &Config) -> Result<Store, Failure> {
         .map_err(|problem| Failure::Connect { database: database.source.to_string(), problem })
 }
 
-/// The use cases on a database that has this program's schema.
-async fn open(config: &Config) -> Result<App, Failure> {
-    let app = App::new(connect(config).await?, config.settings());
-    app.ready().await?;
-    Ok(app)
+/// The server closes the store when it ends; when it does not begin, the store is closed here.
+async fn serve(config: &Config, ready_file: Option<PathBuf>) -> Result<(), Failure> {
+    let store = connect(config).await?;
+    let outcome = server::serve(config, store.clone(), ready_file).await;
+    if outcome.is_err() {
+        store.close().await;
+    }
+    Ok(outcome?)
+}
+
+/// Works on the database and takes leave of it: servers log connections that end without a word.
+async fn with_store(
+    config: &Config,
+    work: impl AsyncFnOnce(&Store) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let store = connect(config).await?;
+    let outcome = work(&store).await;
+    store.close().await;
+    outcome
+}
+
+/// Works with the use cases, on a database that has this program's schema.
+async fn with_app(
+    config: &Config,
+    work: impl AsyncFnOnce(&App) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    with_store(config, async |store| {
+        let app = App::new(store.clone(), config.settings());
+        app.ready().await?;
+        work(&app).await
+    })
+    .await
+}
+
+async fn migrate(store: &Store) -> Result<(), Failure> {
+    print(&match store.migrate().await? {
+        0 => "the schema is up to date\n".to_owned(),
+        1 => "1 migration applied\n".to_owned(),
+        count => format!("{count} migrations applied\n"),
+    })
 }
 
 /// Writes a result. A reader that has seen enough (`| head`) is no failure.

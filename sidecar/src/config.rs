@@ -342,7 +342,7 @@ fn by_service<T, U>(
 fn leases(block: shape::Leases) -> Leases {
     Leases {
         ttl: block.ttl.map_or(Duration::from_secs(10), |text| text.0.0),
-        boot_grace: block.boot_grace.map_or(Duration::from_secs(2), |text| text.0.0),
+        boot_grace: block.boot_grace.map_or(Duration::from_secs(1), |text| text.0.0),
     }
 }
 

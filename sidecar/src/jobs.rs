@@ -7,7 +7,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
 
-const RECLAIM_EVERY: Duration = Duration::from_secs(1);
+/// Together with `leases.boot_grace` well below the time that a gateway lets a call wait: after a restart, an account whose
+/// last units the dead process held is served, not refused.
+const RECLAIM_EVERY: Duration = Duration::from_millis(500);
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs the jobs until `shutdown` turns true, or its sender is gone. A failure is logged, and the next round tries again.

@@ -82,6 +82,7 @@ impl Store {
 
     /// Applies the migrations that are missing; their number.
     pub async fn migrate(&self) -> Result<usize, StoreError> {
+        self.refuse_later_generations().await?;
         let before = self.applied_migrations().await?;
         let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
         // A newer sidecar may have migrated the database already: the older ones beside it go on.
@@ -102,6 +103,26 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// The migrations begin from the predecessor's tables with a `user_id` and one quota per user. Others they would change
+    /// without an error into something that serves nobody.
+    async fn refuse_later_generations(&self) -> Result<(), StoreError> {
+        let found = sqlx::query(
+            "SELECT CAST(table_name AS CHAR), CAST(column_name AS CHAR) FROM information_schema.columns
+             WHERE table_schema = DATABASE()
+               AND ((table_name IN ('user_balance', 'free_quota', 'billing_record') AND column_name = 'uid')
+                 OR (table_name IN ('free_quota', 'billing_record') AND column_name = 'app_id'))
+             ORDER BY table_name DESC, column_name LIMIT 1",
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        match found {
+            Some(row) => {
+                Err(StoreError::LaterGeneration { table: row.try_get(0)?, column: row.try_get(1)? })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Every migration that was begun, and whether it was finished.

@@ -25,7 +25,7 @@ fn app() -> App {
         free_quotas: BTreeMap::new(),
         prices: BTreeMap::new(),
         lease_ttl: Duration::from_secs(10),
-        boot_grace: Duration::from_secs(2),
+        boot_grace: Duration::from_secs(1),
     };
     // Port 1 on the loopback address: reserved, so nothing listens there.
     let nowhere = sqlx::mysql::MySqlConnectOptions::new().host("127.0.0.1").port(1);

@@ -53,6 +53,8 @@ pub(super) struct Books {
     /// The database's clock, read when the locks were held.
     pub(super) now: DateTime<Utc>,
     on_corrupt: OnCorrupt,
+    /// Accounts that this transaction creates.
+    new: BTreeSet<AccountId>,
     balances: BTreeMap<AccountId, Tracked<Balance>>,
     quotas: BTreeMap<QuotaKey, Tracked<Quota>>,
     leases: BTreeMap<u64, Tracked<StoredLease>>,
@@ -80,6 +82,7 @@ impl Books {
     ) -> Result<Self, StoreError> {
         let sorted: Vec<&AccountId> = accounts.iter().collect();
         let mut balances = user_balance::lock(tx, &sorted, on_corrupt).await?;
+        let mut new = BTreeSet::new();
         if let Some(settings) = create {
             let known: BTreeSet<&AccountId> = balances.iter().map(|row| &row.account).collect();
             let missing: Vec<&AccountId> =
@@ -89,11 +92,13 @@ impl Books {
                     missing.iter().map(|&account| (new_id(), account)).collect();
                 user_balance::create(tx, &rows, &settings.currency).await?;
                 balances.extend(user_balance::lock(tx, &missing, on_corrupt).await?);
+                new.extend(missing.into_iter().cloned());
             }
         }
         Ok(Self {
             now: store::now(tx).await?,
             on_corrupt,
+            new,
             balances: balances
                 .into_iter()
                 .map(|row| (row.account.clone(), Tracked::new(row)))
@@ -161,6 +166,11 @@ impl Books {
             self.quotas.insert(key.clone(), Tracked::new(quota));
         }
         Ok(())
+    }
+
+    /// Whether this transaction creates the account.
+    pub(super) fn is_new(&self, account: &AccountId) -> bool {
+        self.new.contains(account)
     }
 
     /// The account's money.

@@ -42,6 +42,9 @@ pub struct CreditOutcome {
     /// Whether the key was used before, so that nothing changed this time.
     #[serde(skip)]
     pub replayed: bool,
+    /// Whether the account began with this credit.
+    #[serde(skip)]
+    pub new_account: bool,
 }
 
 /// Why a credit was not made.
@@ -67,7 +70,10 @@ pub enum CreditError {
         key: String,
     },
     /// A debit of more than no lease holds.
-    #[error("{account} has {available} available, less than {amount}")]
+    #[error(
+        "{account} has {available} {currency} available, less than {amount} {currency}; take at most what is available, \
+         or wait until its leases give back what they hold"
+    )]
     Insufficient {
         /// Whose balance.
         account: AccountId,
@@ -75,6 +81,8 @@ pub enum CreditError {
         available: Nanos,
         /// What was to be taken.
         amount: Nanos,
+        /// Of both.
+        currency: String,
     },
     /// A balance beyond what the column holds.
     #[error("a balance of {balance} and a credit of {amount} are more than 9223372036.854775807")]
@@ -168,7 +176,12 @@ async fn once(
         after_json: balance_json(after),
     };
     audit_log::insert(tx, line).await?;
-    let outcome = CreditOutcome { balance: after.balance, collected, replayed: false };
+    let outcome = CreditOutcome {
+        balance: after.balance,
+        collected,
+        replayed: false,
+        new_account: books.is_new(account),
+    };
     let response = serde_json::to_string(&outcome).unwrap_or_default();
     idempotency_key::complete(tx, SCOPE, &credit.key, &response).await?;
     Ok(outcome)
@@ -178,7 +191,7 @@ async fn once(
 fn change_balance(books: &mut Books, credit: &Credit) -> Result<Nanos, CreditError> {
     let Credit { account, amount, key, .. } = credit;
     let available = books.available(account)?;
-    let balance = books.balance(account)?.balance;
+    let Balance { balance, currency, .. } = books.balance(account)?.clone();
     if balance.checked_add(*amount).is_none() {
         return Err(CreditError::OutOfRange { balance, amount: *amount });
     }
@@ -189,6 +202,7 @@ fn change_balance(books: &mut Books, credit: &Credit) -> Result<Nanos, CreditErr
                 account: account.clone(),
                 available,
                 amount: taken,
+                currency,
             });
         }
         books.adjust(account, *amount, key)?;

@@ -61,6 +61,7 @@ struct Made<'c> {
     amount: Nanos,
     key: &'c str,
     replayed: bool,
+    new_account: bool,
     #[serde(flatten)]
     outcome: &'c CreditOutcome,
 }
@@ -76,8 +77,16 @@ async fn credit(app: &App, credit: Credit, output: OutputArgs) -> Result<(), Fai
     })?;
     let Credit { account, amount, key, .. } = &credit;
     if output.json {
-        let replayed = outcome.replayed;
-        return print_json(&Made { account, amount: *amount, key, replayed, outcome: &outcome });
+        let CreditOutcome { replayed, new_account, .. } = outcome;
+        let amount = *amount;
+        return print_json(&Made {
+            account,
+            amount,
+            key,
+            replayed,
+            new_account,
+            outcome: &outcome,
+        });
     }
     print(&describe_credit(&credit, &outcome))
 }
@@ -85,8 +94,10 @@ async fn credit(app: &App, credit: Credit, output: OutputArgs) -> Result<(), Fai
 fn describe_credit(credit: &Credit, outcome: &CreditOutcome) -> String {
     let Credit { account, amount, key, .. } = credit;
     let made = if outcome.replayed { "made before; nothing changed" } else { "made" };
+    // A mistyped name begins an account: it shows.
+    let new = if outcome.new_account { " (new)" } else { "" };
     let mut lines = vec![
-        ("account", account.to_string()),
+        ("account", format!("{account}{new}")),
         ("amount", amount.to_string()),
         ("credit", made.to_owned()),
         ("balance", outcome.balance.to_string()),
@@ -248,7 +259,12 @@ mod tests {
             key: "k1".to_owned(),
             actor: actor(),
         };
-        let outcome = CreditOutcome { balance: nanos("9"), collected: nanos("1"), replayed: true };
+        let outcome = CreditOutcome {
+            balance: nanos("9"),
+            collected: nanos("1"),
+            replayed: true,
+            new_account: false,
+        };
         insta::assert_snapshot!(describe_credit(&credit, &outcome), @r"
         account    u1
         amount     10
@@ -257,6 +273,25 @@ mod tests {
         collected  1 of what the account owed
         key        k1
         ");
+    }
+
+    #[test]
+    fn a_credit_that_begins_an_account_says_so() {
+        let credit = Credit {
+            account: "u1".parse().unwrap(),
+            amount: nanos("10"),
+            reason: "gift".to_owned(),
+            key: "k1".to_owned(),
+            actor: actor(),
+        };
+        let outcome = CreditOutcome {
+            balance: nanos("10"),
+            collected: Nanos::ZERO,
+            replayed: false,
+            new_account: true,
+        };
+        let text = describe_credit(&credit, &outcome);
+        assert_eq!(text.lines().next(), Some("account  u1 (new)"));
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn the_smallest_file_gets_every_default() {
         (billing.free_quotas.len().to_string(), "0"),
         (billing.balance_low_threshold.to_string(), "10"),
         (billing.quota_low_percent_threshold.to_string(), "20"),
-        (format!("{leases:?}"), "Leases { ttl: 10s, boot_grace: 2s }"),
+        (format!("{leases:?}"), "Leases { ttl: 10s, boot_grace: 1s }"),
         (format!("{log:?}"), "Log { level: Info, format: Text }"),
     ] {
         assert_eq!(found, expected);
@@ -56,7 +56,7 @@ fn the_shipped_file_holds_the_documented_seeds() {
         print(free_quotas.iter().map(|(service, units)| format!("{service} {units}")).collect()),
         "asset 1000, passport 10000, payment 1000"
     );
-    assert_eq!((lease_ttl.as_secs(), boot_grace.as_secs()), (10, 2));
+    assert_eq!((lease_ttl.as_secs(), boot_grace.as_secs()), (10, 1));
     assert_eq!((currency.as_str(), config.warnings), ("CNY", vec![]));
 }
 

@@ -68,6 +68,17 @@ pub enum StoreError {
         /// Which job.
         job: &'static str,
     },
+    /// A table of the predecessor in a shape that no migration begins from.
+    #[error(
+        "{table}.{column}: this database is of a later generation of billing-service, which this version cannot take over \
+         yet; nothing was changed; name another database in data.database.source"
+    )]
+    LaterGeneration {
+        /// Where.
+        table: String,
+        /// What tells.
+        column: String,
+    },
     /// A migration failed.
     #[error("migration failed: {0}")]
     Migrate(#[source] MigrateError),
@@ -150,6 +161,7 @@ impl StoreError {
             | Self::Guard { .. }
             | Self::OutOfRange { .. }
             | Self::Fenced { .. }
+            | Self::LaterGeneration { .. }
             | Self::Migrate(_)
             | Self::Driver(_) => false,
         }

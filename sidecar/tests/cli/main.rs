@@ -70,7 +70,7 @@ fn a_good_configuration_is_told_in_full() {
     redis           none
     currency        CNY
     time zone       Asia/Shanghai
-    leases          10s, 2s after a restart
+    leases          10s, 1s after a restart
 
     service   price  free units per month
     passport  0.001                 10000

@@ -10,9 +10,12 @@ async fn a_credit_counts_once_per_key() {
     let farebox = Fixture::new(&[], &[]).await;
     let first = farebox.app.credit(&credit("u", "10.5", "k")).await.unwrap();
     assert_eq!(
-        (first.balance, first.collected, first.replayed),
-        (nanos("10.5"), nanos("0"), false)
+        (first.balance, first.collected, first.replayed, first.new_account),
+        (nanos("10.5"), nanos("0"), false, true)
     );
+    let second = farebox.app.credit(&credit("u", "-1", "l")).await.unwrap();
+    assert!(!second.new_account);
+    farebox.app.credit(&credit("u", "1", "m")).await.unwrap();
     let mut copies = JoinSet::new();
     for _ in 0..8 {
         let app = farebox.app.clone();
@@ -27,7 +30,7 @@ async fn a_credit_counts_once_per_key() {
     assert_eq!(farebox.money("u").await, "10.5 0 0");
     assert_eq!(
         farebox.database.rows("SELECT actor, action, subject, reason FROM audit_log").await,
-        ["tests account.credit u test"]
+        ["tests account.credit u test"; 3]
     );
     farebox.assert_sound().await;
 }
@@ -38,7 +41,11 @@ async fn a_debit_never_takes_what_a_lease_holds() {
     farebox.credit("u", "10").await;
     farebox.gateway("edge-1").want(want("u", "asset", 4, 4)).await.unwrap();
     let error = farebox.app.credit(&credit("u", "-6.000000001", "k")).await.unwrap_err();
-    assert_eq!(error.to_string(), "u has 6 available, less than 6.000000001");
+    assert_eq!(
+        error.to_string(),
+        "u has 6 CNY available, less than 6.000000001 CNY; take at most what is available, or wait until its leases give \
+         back what they hold"
+    );
     farebox.app.credit(&credit("u", "-6", "k")).await.unwrap();
     assert_eq!(farebox.money("u").await, "4 4 0");
     assert!(matches!(

@@ -33,7 +33,7 @@ pub(crate) fn settings(free_quotas: &[(&str, u64)], prices: &[(&str, &str)]) -> 
             .map(|&(service, price)| (service.parse().unwrap(), nanos(price)))
             .collect::<BTreeMap<_, _>>(),
         lease_ttl: Duration::from_secs(10),
-        boot_grace: Duration::from_secs(2),
+        boot_grace: Duration::from_secs(1),
     }
 }
 
@@ -148,7 +148,12 @@ pub(crate) fn key(account: &str, service: &str) -> LeaseKey {
 }
 
 pub(crate) fn want(account: &str, service: &str, units: u64, min: u64) -> Want {
-    Want { key: key(account, service), units, min }
+    Want { key: key(account, service), units, min, waiting: true }
+}
+
+/// A want ahead of need: no call waits for it.
+pub(crate) fn refill(account: &str, service: &str, units: u64, min: u64) -> Want {
+    Want { waiting: false, ..want(account, service, units, min) }
 }
 
 pub(crate) fn used(lease: u64, used: u64) -> Report {

@@ -2,7 +2,7 @@
 
 use farebox_core::wire::Report;
 
-use crate::fixture::{Fixture, used, want};
+use crate::fixture::{Fixture, refill, used, want};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebooted_gateway_ends_the_leases_of_the_process_before_it() {
@@ -13,7 +13,7 @@ async fn a_rebooted_gateway_ends_the_leases_of_the_process_before_it() {
     assert!(new.want(want("u", "asset", 1, 1)).await.unwrap_err().soon);
     assert_eq!((old.request.epoch, new.request.epoch), (1, 2));
     let soon = "SELECT COUNT(*) FROM lease
-        WHERE recall = 1 AND reclaim_at <= UTC_TIMESTAMP(3) + INTERVAL 2 SECOND";
+        WHERE recall = 1 AND reclaim_at <= UTC_TIMESTAMP(3) + INTERVAL 1 SECOND";
     assert_eq!(farebox.database.rows(soon).await, ["1"]);
 
     // The old process still lives: it may report, and its report renews the lease.
@@ -23,6 +23,42 @@ async fn a_rebooted_gateway_ends_the_leases_of_the_process_before_it() {
     farebox.expire(lease).await;
     assert_eq!(new.want(want("u", "asset", 10, 10)).await.unwrap().free_units, 10);
     assert!(!old.report(used(lease, 0)).await.acks[0].open);
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_process_held_is_granted_as_soon_as_its_time_is_over() {
+    let farebox = Fixture::new(&[("asset", 1)], &[("asset", "0.5")]).await;
+    farebox.credit("u", "2").await;
+    let dead = farebox.gateway("edge-1").want(want("u", "asset", 5, 5)).await.unwrap();
+    assert_eq!((dead.free_units, dead.paid_units), (1, 4));
+    let mut elsewhere = farebox.gateway("edge-2");
+    let mut new = farebox.gateway("edge-1");
+    assert!(new.want(want("u", "asset", 5, 5)).await.unwrap_err().soon);
+
+    farebox.database.run("UPDATE lease SET reclaim_at = UTC_TIMESTAMP(3)").await;
+    let refusal = elsewhere.want(want("u", "asset", 5, 5)).await.unwrap_err();
+    assert!(refusal.soon, "another gateway waits for the job");
+    let grant = new.want(want("u", "asset", 5, 5)).await.unwrap();
+    assert_eq!((grant.free_units, grant.paid_units), (1, 4));
+    let states = "SELECT state, recall, free_returned, paid_returned FROM lease ORDER BY lease_id";
+    assert_eq!(farebox.database.rows(states).await, ["expired 0 1 4", "open 0 0 0"]);
+    assert_eq!(farebox.app.reclaim().await.unwrap(), 0);
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refill_that_no_call_waits_for_takes_nothing_from_other_gateways() {
+    let farebox = Fixture::new(&[("asset", 10)], &[]).await;
+    let mut holder = farebox.gateway("edge-1");
+    let lease = holder.want(want("u", "asset", 10, 10)).await.unwrap().lease;
+    let mut other = farebox.gateway("edge-2");
+    let refusal = other.want(refill("u", "asset", 5, 1)).await.unwrap_err();
+    assert!(refusal.soon, "the units are there, only elsewhere");
+    assert_eq!(holder.report(used(lease, 1)).await.recalls, []);
+
+    assert!(other.want(want("u", "asset", 5, 1)).await.unwrap_err().soon);
+    assert_eq!(holder.report(used(lease, 2)).await.recalls[0].lease, lease);
     farebox.assert_sound().await;
 }
 

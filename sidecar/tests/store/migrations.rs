@@ -27,7 +27,7 @@ async fn predecessor(billing_type: &str) -> Database {
            billing_record_id VARCHAR(36) NOT NULL, user_id VARCHAR(36) NOT NULL, service_name VARCHAR(32) NOT NULL,
            type {billing_type} NOT NULL, amount DECIMAL(10,4) DEFAULT 0, count INT DEFAULT 1,
            created_at TIMESTAMP NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (billing_record_id),
-           KEY idx_user_id_created_at (user_id, created_at)
+           KEY idx_user_date (user_id, created_at)
          ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci"),
         "INSERT INTO user_balance (user_balance_id, user_id, balance) VALUES
            ('b1', 'rich', 99999999.99), ('b2', 'poor', 0.01), ('b3', 'owing', -3.50), ('b4', 'none', NULL), ('b5', 'zero', 0)".to_owned(),
@@ -89,9 +89,48 @@ async fn money_and_quotas_of_the_predecessor_carry_over_exactly() {
 async fn both_paths_end_in_the_same_schema() {
     let old = Fixture::on(predecessor("TINYINT").await, &[], &[]).await;
     let new = Fixture::new(&[], &[]).await;
-    let schema = "SELECT table_name, column_name, column_type, is_nullable, COALESCE(column_default, 'none'), COALESCE(collation_name, 'none'), column_comment
+    let columns = "SELECT table_name, column_name, column_type, is_nullable, COALESCE(column_default, 'none'), COALESCE(collation_name, 'none'), column_comment
         FROM information_schema.columns WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position";
-    assert_eq!(old.database.rows(schema).await, new.database.rows(schema).await);
+    let indexes = "SELECT table_name, index_name, seq_in_index, column_name, non_unique
+        FROM information_schema.statistics WHERE table_schema = DATABASE() ORDER BY table_name, index_name, seq_in_index";
+    let checks = "SELECT constraint_name, check_clause FROM information_schema.check_constraints
+        WHERE constraint_schema = DATABASE() ORDER BY constraint_name";
+    for schema in [columns, indexes, checks] {
+        let rows = new.database.rows(schema).await;
+        assert!(!rows.is_empty());
+        assert_eq!(old.database.rows(schema).await, rows);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_generation_of_the_predecessor_is_refused_and_left_as_it_is() {
+    for (change, column) in [
+        ("ALTER TABLE user_balance RENAME COLUMN user_id TO uid", "user_balance.uid"),
+        ("ALTER TABLE free_quota RENAME COLUMN user_id TO uid", "free_quota.uid"),
+        ("ALTER TABLE billing_record RENAME COLUMN user_id TO uid", "billing_record.uid"),
+        (
+            "ALTER TABLE free_quota ADD COLUMN app_id VARCHAR(36) NOT NULL DEFAULT '', DROP KEY uk_user_service_month,
+             ADD UNIQUE KEY uk_user_app_service_month (user_id, app_id, service_name, reset_month)",
+            "free_quota.app_id",
+        ),
+    ] {
+        let database = predecessor("ENUM('free','balance')").await;
+        database.run(change).await;
+        let columns = "SELECT table_name, column_name, column_type FROM information_schema.columns
+            WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position";
+        let before = (database.rows(columns).await, database.dump(&["*"], &[]).await);
+        let store = Store::connect(&database.options, 2).await.unwrap();
+        let refusal = store.migrate().await.unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            format!(
+                "{column}: this database is of a later generation of billing-service, which this version cannot take over \
+                 yet; nothing was changed; name another database in data.database.source"
+            )
+        );
+        assert!(!refusal.is_outage());
+        assert_eq!((database.rows(columns).await, database.dump(&["*"], &[]).await), before);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,8 @@
 //! Messages that come twice, late, out of order or at once.
 
+use std::io::{Read, Seek};
+use std::sync::Arc;
+
 use farebox_core::wire::{JournalReport, Report};
 use farebox_sidecar::app::SyncError;
 use rand::seq::SliceRandom;
@@ -118,5 +121,41 @@ async fn a_journal_line_is_charged_once() {
     // The same line number of another process is another line.
     farebox.gateway("edge-1").send(vec![], vec![], vec![line(1, 1)]).await;
     assert_eq!(farebox.money("u").await, "0.25 0 0");
+    farebox.assert_sound().await;
+}
+
+/// On one thread, so that what this thread logs is what the use cases log.
+#[tokio::test]
+async fn journal_units_that_neither_quota_nor_price_covers_are_booked_at_nothing_and_told() {
+    let file = Arc::new(tempfile::tempfile().unwrap());
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::clone(&file)).finish();
+    let _logging = tracing::subscriber::set_default(log);
+    let told = || {
+        let mut text = String::new();
+        (&*file).rewind().unwrap();
+        (&*file).read_to_string(&mut text).unwrap();
+        text
+    };
+
+    let farebox = Fixture::new(&[("asset", 10)], &[("payment", "1")]).await;
+    let mut edge = farebox.gateway("edge-1");
+    let line = |line, service: &str, used| JournalReport { line, key: key("u", service), used };
+    edge.send(vec![], vec![], vec![line(1, "asset", 10), line(2, "payment", 1)]).await;
+    assert!(!told().contains("alert"), "covered: {}", told());
+
+    edge.send(vec![], vec![], vec![line(3, "asset", 2), line(4, "ghost", 7)]).await;
+    let alerts: Vec<String> =
+        told().lines().filter(|line| line.contains("alert")).map(str::to_owned).collect();
+    let facts = |alert: &String, service: &str, units: u64| {
+        let service = format!("service.name={service} units={units}");
+        alert.contains("ERROR")
+            && alert.contains("gateway.id=edge-1 account.id=u")
+            && alert.contains(&service)
+    };
+    assert!(
+        alerts.len() == 2 && facts(&alerts[0], "asset", 2) && facts(&alerts[1], "ghost", 7),
+        "{alerts:?}"
+    );
+    assert_eq!(farebox.money("u").await, "0 0 1");
     farebox.assert_sound().await;
 }

@@ -8,6 +8,7 @@ use crate::app::sync::batch::Batch;
 use crate::app::sync::quota_of;
 use crate::store::StoreError;
 use crate::store::billing_record::Source;
+use crate::store::free_quota::QuotaKey;
 use crate::store::journal_line::JournalLine;
 use crate::store::lease::{State, StoredLease};
 
@@ -83,7 +84,9 @@ impl Batch<'_> {
                 lease: None,
                 journal_line: Some(report.line),
             };
-            self.books.charge_unheld(&charge, total.saturating_sub(booked))?;
+            let units = total.saturating_sub(booked);
+            self.alert_unpriced(&charge, units);
+            self.books.charge_unheld(&charge, units)?;
             self.books.write_journal_line(JournalLine {
                 gateway: self.request.gateway.clone(),
                 instance: self.request.instance.clone(),
@@ -97,5 +100,17 @@ impl Batch<'_> {
         }
         self.reply.journal_acks.push(JournalAck { line: report.line, used: total });
         Ok(())
+    }
+
+    /// Calls that were allowed without a lease cannot be refused any more. Those that neither a quota nor a price covers
+    /// are booked at nothing, and the operator has to know.
+    fn alert_unpriced(&self, charge: &Charge<'_>, units: u64) {
+        let QuotaKey { account, service, .. } = &charge.quota;
+        let free = self.books.quota(&charge.quota).map_or(0, |quota| quota.remaining());
+        let unpriced = units.saturating_sub(free);
+        if charge.price.is_none() && 0 < unpriced {
+            tracing::error!(gateway.id = %charge.message.gateway, account.id = %account, service.name = %service,
+                units = unpriced, "alert: units were used that have no price; they are booked at nothing");
+        }
     }
 }

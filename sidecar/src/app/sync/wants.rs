@@ -1,10 +1,11 @@
-//! Wants: granted, answered "soon" while other leases are recalled, or refused.
+//! Wants: granted, answered "soon" while other leases hold what is missing, or refused.
 
 use sha2::{Digest, Sha256};
 use sqlx::mysql::MySqlConnection;
 
 use farebox_core::code::Code;
 use farebox_core::grant::{Ask, Decision, Funds, Split, decide};
+use farebox_core::id::AccountId;
 use farebox_core::limits::{GRANT_MAX, LEASE_TOTAL_MAX};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{FreeQuota, Grant, LeaseKey, Refusal, Want};
@@ -16,7 +17,7 @@ use crate::store::StoreError;
 use crate::store::free_quota::QuotaKey;
 use crate::store::lease::{NewLease, State, StoredLease};
 
-/// When to ask again after a recall: about the time that the other gateways need to answer it.
+/// When to ask again while other leases hold what is missing: about the time that the other gateways need to answer a recall.
 const SOON_MS: u64 = 50;
 
 /// When to ask again after a refusal: a recharge works within this time.
@@ -45,11 +46,13 @@ impl Batch<'_> {
         let quota = quota_of(&want.key, &self.month);
         let current = self.current_lease(&want.key, terms)?;
         let funds = self.funds(&quota, terms)?;
-        let others =
-            self.books.open_leases(&quota.account).filter(|lease| Some(lease.id) != current);
-        let drawers = others.count().saturating_add(1) as u64;
-        let case = Case { want, terms, quota, funds };
-        match decide(funds, Ask { units: want.units, min: want.min }, drawers) {
+        let mut case = Case { want, terms, quota, funds };
+        let mut decision = self.decide(&case, current);
+        if decision == Decision::Short && self.end_overdue_leases(&case.quota.account)? {
+            case.funds = self.funds(&case.quota, terms)?;
+            decision = self.decide(&case, current);
+        }
+        match decision {
             Decision::Grant { units, last } => {
                 self.books.hold(&case.quota, terms.price.unwrap_or(Nanos::ZERO), units)?;
                 let id = match current {
@@ -60,6 +63,30 @@ impl Batch<'_> {
             }
             Decision::Short => self.recall_or_refuse(&case, current),
         }
+    }
+
+    fn decide(&self, case: &Case<'_>, current: Option<u64>) -> Decision {
+        let Case { want, quota, funds, .. } = case;
+        let others =
+            self.books.open_leases(&quota.account).filter(|lease| Some(lease.id) != current);
+        let drawers = others.count().saturating_add(1) as u64;
+        decide(*funds, Ask { units: want.units, min: want.min }, drawers)
+    }
+
+    /// Takes back what earlier processes of this gateway still hold after their time: a call that waits need not wait for
+    /// the next round of the job. Whether there was anything.
+    fn end_overdue_leases(&mut self, account: &AccountId) -> Result<bool, StoreError> {
+        let is_overdue = |lease: &&StoredLease| {
+            lease.gateway == self.request.gateway
+                && lease.epoch < self.epoch
+                && lease.reclaim_at <= self.books.now
+        };
+        let open = self.books.open_leases(account);
+        let overdue: Vec<u64> = open.filter(is_overdue).map(|lease| lease.id).collect();
+        for &id in &overdue {
+            self.books.end_lease(id, State::Expired)?;
+        }
+        Ok(!overdue.is_empty())
     }
 
     /// The open lease of this process for the key. One whose month, price or total is over is ended instead.
@@ -136,7 +163,9 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The account cannot meet the want by itself. When units that other leases hold unused would, they are recalled.
+    /// The account cannot meet the want by itself. When units that other leases hold unused would, it may ask again
+    /// soon; they are recalled only for a call that waits. A refill ahead of need must not: two gateways that share the
+    /// last units of an account would take them from each other without end.
     fn recall_or_refuse(
         &mut self,
         case: &Case<'_>,
@@ -158,7 +187,7 @@ impl Batch<'_> {
             }
         }
         let soon = !idle.is_empty() && case.want.min <= pooled.total().total();
-        if soon {
+        if soon && case.want.waiting {
             for id in idle {
                 self.books.lease_mut(id)?.recall = true;
             }
