@@ -268,6 +268,11 @@ impl Record {
         !self.ended && !self.gone
     }
 
+    /// Notes that a question about the key was asked, which may be answered until then.
+    pub fn note_question(&mut self, until_ms: u64) {
+        self.asked_until_ms = self.asked_until_ms.max(until_ms);
+    }
+
     /// Notes that the lease is ending with the next report, if nothing stands against it.
     pub fn end_if_possible(&mut self, now: u64) {
         if self.may_end(now) {
@@ -460,7 +465,8 @@ mod tests {
     #[test]
     fn a_lease_does_not_end_while_an_answer_about_it_may_arrive() {
         let mut record = granted(0, 3);
-        record.asked_until_ms = 500;
+        record.note_question(500);
+        record.note_question(400);
         record.close();
         record.end_if_possible(499);
         assert!(record.may_revive());

@@ -1,6 +1,6 @@
 //! Messages to the sidecar: what goes in, and what a reply changes in shared data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use farebox_core::limits::UNITS_MAX;
 use farebox_core::wire::{
@@ -101,11 +101,6 @@ impl Sent {
     pub fn sets(&self) -> impl Iterator<Item = usize> {
         self.places.values().chain(self.lines.values()).copied()
     }
-
-    /// The keys it asks units for.
-    pub fn wanted(&self) -> impl Iterator<Item = &LeaseKey> {
-        self.request.wants.iter().map(|want| &want.key)
-    }
 }
 
 /// Adds to a draft what the records of a set have to say: unreported usage, renewals, returns, refills.
@@ -123,7 +118,7 @@ pub fn collect(host: &impl Host, set: usize, timing: Timing, draft: &mut Draft) 
             if record.wants_refill(timing.now)
                 && let Some(key) = key
             {
-                record.asked_until_ms = timing.now.saturating_add(timing.answer_within_ms);
+                record.note_question(timing.now.saturating_add(timing.answer_within_ms));
                 part.wants.push(Want {
                     key,
                     units: record.wish(record.low_water.max(1), timing.now),
@@ -163,10 +158,7 @@ fn retire(record: &mut Record, timing: Timing) {
 fn report(record: &Record, key: Option<&LeaseKey>, timing: Timing, part: &mut Part) {
     part.unreported = part.unreported.saturating_add(record.unreported_units());
     part.holds_leases |= record.lease != 0;
-    if record.has_unreported()
-        || record.may_end(timing.now)
-        || record.is_due_for_renewal(timing.now)
-    {
+    if record.has_unreported() || record.ended || record.is_due_for_renewal(timing.now) {
         part.reports.push(report_of(record));
     }
     if record.journal.has_unreported()
@@ -226,7 +218,7 @@ pub fn ask(
         part.wants.push(Want { key: key.clone(), units, min, waiting: true });
         // The answer may be about any lease that the sidecar has open for the key, also one that is on its way back.
         for (place, mut record) in content.places_of(key) {
-            record.asked_until_ms = timing.now.saturating_add(timing.answer_within_ms);
+            record.note_question(timing.now.saturating_add(timing.answer_within_ms));
             content.put(place, &record);
         }
         for (_, record) in content.iter() {
@@ -265,15 +257,25 @@ pub struct Applied {
     pub orphans: Vec<Report>,
     /// Sets whose recalled units are to be reported with the next message.
     pub recalled: Vec<usize>,
+    /// Leases whose grant cannot be drawn from.
+    pub unplaced: BTreeSet<u64>,
 }
 
 /// Applies a reply.
 pub fn apply(host: &impl Host, seed: u64, sent: &Sent, reply: &SyncReply, now: u64) -> Applied {
     acknowledge(host, sent, reply, now);
     let mut applied = Applied::default();
-    applied.orphans.extend(
-        reply.grants.iter().filter_map(|grant| install(host, seed, grant, sent.asked_at, now)),
-    );
+    for grant in &reply.grants {
+        match install(host, seed, grant, sent.asked_at, now) {
+            Installed::Placed => continue,
+            Installed::Spoken => {}
+            Installed::Orphan => {
+                let granted = grant.free_units.saturating_add(grant.paid_units);
+                applied.orphans.push(empty_report(grant.lease, granted));
+            }
+        }
+        applied.unplaced.insert(grant.lease);
+    }
     for refusal in reply.refusals.iter().filter(|refusal| !refusal.soon) {
         remember(host, seed, refusal, now);
     }
@@ -351,25 +353,34 @@ fn acknowledge(host: &impl Host, sent: &Sent, reply: &SyncReply, now: u64) {
     }
 }
 
+/// What became of a grant.
+enum Installed {
+    /// It can be drawn from.
+    Placed,
+    /// It cannot, and a record of the lease speaks for it.
+    Spoken,
+    /// It cannot, and nothing in this process knows the lease: it is to be given back.
+    Orphan,
+}
+
 /// Puts a grant where its key's question was noted.
 ///
 /// A question is noted before it is asked, and a lease does not end while the note stands. So a grant that finds neither
-/// its lease nor the note is for a lease that this process has ended: it must not be spent. The report that gives it back
-/// is returned, unless the lease has a record, whose own report does.
-fn install(host: &impl Host, seed: u64, grant: &Grant, asked_at: u64, now: u64) -> Option<Report> {
-    let placed = table::update(host, table::set_of(seed, &grant.key), |content| {
+/// its lease nor the note is for a lease that this process has ended: it must not be spent.
+fn install(host: &impl Host, seed: u64, grant: &Grant, asked_at: u64, now: u64) -> Installed {
+    let installed = table::update(host, table::set_of(seed, &grant.key), |content| {
         let Some((place, mut record)) = place_of(content, grant) else {
-            return (content.lease(grant.lease).is_some(), Write::No);
+            let is_known = content.lease(grant.lease).is_some();
+            return (if is_known { Installed::Spoken } else { Installed::Orphan }, Write::No);
         };
         record.closing = false;
         record.accept(grant, asked_at, now);
         content.put(place, &record);
         drop_empty_places(content, &grant.key);
-        (true, Write::Yes)
+        (Installed::Placed, Write::Yes)
     });
-    // When the host stored nothing, the lease may be in use: its record, or a later reply, speaks for it.
-    let granted = grant.free_units.saturating_add(grant.paid_units);
-    (placed == Some(false)).then(|| empty_report(grant.lease, granted))
+    // When the host stored nothing, the lease may be in use, so it must not be given back here.
+    installed.unwrap_or(Installed::Spoken)
 }
 
 /// The record that takes a grant: the one of its lease, also when that was on its way back; else the noted one.

@@ -76,7 +76,8 @@ pub struct Worker {
     questions: BTreeMap<u32, Question>,
     /// A report of the leader that was not answered; it is sent again as it was.
     unanswered: Option<Sent>,
-    orphans: Vec<Report>,
+    /// Reports of leases that have no record, by lease: the next message gives them back.
+    orphans: BTreeMap<u64, Report>,
     recalled: BTreeSet<usize>,
     /// The leader's view of the units drawn and not acknowledged, by set.
     unreported: BTreeMap<usize, u64>,
@@ -102,7 +103,7 @@ impl Worker {
             tickets: BTreeMap::new(),
             questions: BTreeMap::new(),
             unanswered: None,
-            orphans: Vec::new(),
+            orphans: BTreeMap::new(),
             recalled: BTreeSet::new(),
             unreported: BTreeMap::new(),
             away_until_ms: 0,
@@ -111,11 +112,6 @@ impl Worker {
             sweep_from: 0,
             ticks_fast: false,
         }
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
     }
 
     fn seed(&mut self, host: &impl Host) -> Option<u64> {

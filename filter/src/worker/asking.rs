@@ -1,7 +1,9 @@
 //! Questions for units: asked for calls that wait, answered by the sidecar, or by the route's rule when it is away.
 
+use std::collections::BTreeSet;
+
 use farebox_core::limits::SYNC_ITEMS_MAX;
-use farebox_core::wire::{LeaseKey, Report, SyncReply, SyncRequest};
+use farebox_core::wire::{LeaseKey, SyncReply, SyncRequest};
 
 use super::{Draw, Next, Units, Worker, draw, turn_away};
 use crate::answer::Reason;
@@ -83,8 +85,11 @@ impl Worker {
     ) {
         let header = control::load(host).zip(control::next_seq(host));
         let Some((control, seq)) = header else { return self.fail(host, &keys, now) };
-        let room = SYNC_ITEMS_MAX.saturating_sub(draft.reports.len()).min(self.orphans.len());
-        draft.reports.extend(self.orphans.drain(..room));
+        while draft.reports.len() < SYNC_ITEMS_MAX
+            && let Some((_, report)) = self.orphans.pop_first()
+        {
+            draft.reports.push(report);
+        }
         let sent = Sent::new(draft, self.header(&control, seq), now);
         self.dispatch(host, Question { sent, keys, is_report }, now);
     }
@@ -150,10 +155,10 @@ impl Worker {
             let sets = question.sent.sets();
             self.note_unreported(host, sets.map(|set| (set, sync::unreported(host, set))));
         }
-        self.orphans.extend(applied.orphans);
+        self.orphans.extend(applied.orphans.into_iter().map(|report| (report.lease, report)));
         self.recalled.extend(applied.recalled);
         for key in &question.keys {
-            self.waiting.set_phase(key, next_phase(key, reply, &self.orphans, now));
+            self.waiting.set_phase(key, next_phase(key, reply, &applied.unplaced, now));
             self.serve(host, seed, key, now);
         }
     }
@@ -220,16 +225,14 @@ impl Worker {
 }
 
 /// When the calls of a key that the reply did not help are asked for again.
-fn next_phase(key: &LeaseKey, reply: &SyncReply, orphans: &[Report], now: u64) -> Phase {
+fn next_phase(key: &LeaseKey, reply: &SyncReply, unplaced: &BTreeSet<u64>, now: u64) -> Phase {
     let later = |delay_ms: u64| Phase::Later(now.saturating_add(delay_ms));
     if let Some(refusal) = reply.refusals.iter().find(|refusal| refusal.soon && refusal.key == *key)
     {
         return later(refusal.retry_after_ms);
     }
-    let placed = reply
-        .grants
-        .iter()
-        .any(|grant| grant.key == *key && orphans.iter().all(|orphan| orphan.lease != grant.lease));
+    let placed =
+        reply.grants.iter().any(|grant| grant.key == *key && !unplaced.contains(&grant.lease));
     // Units that came and went already are asked for at once; without any, asking at once would be a busy loop.
     if placed { Phase::Due } else { later(RETRY_MS) }
 }
