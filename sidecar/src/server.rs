@@ -104,6 +104,7 @@ pub async fn serve(
     // Every receiver may be gone already, which is what the value asks for.
     let _ = stop.send(true);
     wind_down(servers, jobs, &store).await;
+    tracing::info!("stopped");
     Ok(())
 }
 

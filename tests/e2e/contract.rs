@@ -38,7 +38,10 @@ fn a_refused_user_is_served_as_soon_as_money_is_there() {
         assert_refused(&call().await, 402, 190_102);
         stack.credit("broke", "0.002");
         let waited = farebox_tests::eventually!(call().await.status == 200);
-        assert!(waited.as_millis() < 1_500, "a refusal is remembered for a second: {waited:?}");
+        assert!(
+            waited.as_millis() < 1_000,
+            "a refusal is remembered for half a second: {waited:?}"
+        );
         assert_eq!(call().await.header("x-farebox-charge"), "0.001");
         settled(stack, "broke", 2).await;
         assert_eq!(stack.account("broke").balance, "0");

@@ -81,6 +81,29 @@ async fn charged_once(stack: &Stack) {
 }
 
 #[test]
+fn a_restart_in_order_loses_no_call() {
+    run(async {
+        let stack = stack("deny").await;
+        let client = stack.client();
+        let stop = AtomicBool::new(false);
+        let restarts = async {
+            for round in 1..=3 {
+                eventually!(round * 200 < stack.upstream.served(USER), "traffic is steady");
+                stack.sidecar.stop();
+                let log = stack.sidecar.log();
+                assert_eq!(log.matches("shutting down").count() as u64, round, "{log}");
+                assert_eq!(log.matches("stopped").count() as u64, round, "every part ended: {log}");
+                stack.sidecar.start_again().await.unwrap_or_else(|err| panic!("{err}"));
+            }
+            stop.store(true, Ordering::Relaxed);
+        };
+        let (all, ()) = tokio::join!(load(&client, &stop), restarts);
+        assert_eq!(all.of(200) + all.of(503), all.total(), "{all}");
+        charged_once(&stack).await;
+    });
+}
+
+#[test]
 fn deny_refuses_once_no_live_lease_is_left() {
     run(async {
         let stack = stack("deny").await;
