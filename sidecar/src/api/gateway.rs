@@ -137,8 +137,7 @@ async fn read_body(
 
 fn too_large(language: Language) -> Response {
     let detail = format!("the body has more than {BODY_BYTES_MAX} bytes; send several messages");
-    let status = StatusCode::PAYLOAD_TOO_LARGE.as_u16();
-    problem(language, Problem { status, ..Problem::new(Code::InvalidArgument, language, detail) })
+    problem(language, Problem::new(Code::InvalidArgument, language, detail).with_field("body"))
 }
 
 /// A body that is not the JSON it should be.
