@@ -48,7 +48,7 @@ fn thousandths(quality: &str) -> u32 {
     if 3 < fraction.len() { 0 } else { digits.parse().unwrap_or(0).min(1_000) }
 }
 
-/// Why a call was refused.
+/// Why a call or a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     /// A request that breaks a rule of its format.
@@ -73,6 +73,22 @@ pub enum Code {
     InsufficientQuota,
     /// Neither priced nor free: an operator's mistake, refused because nothing is free by mistake.
     UnknownService,
+    /// A known caller who may not do this.
+    Forbidden,
+    /// No such recharge order, or somebody else's.
+    OrderNotFound,
+    /// News of a payment that does not fit its order: kept for people to look at, never credited.
+    PaymentMismatch,
+    /// The key names another order already.
+    OrderConflict,
+    /// The payment service is away or too slow.
+    PaymentUnavailable,
+    /// The payment service does not want this payment.
+    PaymentRefused,
+    /// No currency, or one that accounts are not kept in.
+    CurrencyRequired,
+    /// The operator has not set a payment service up.
+    PaymentNotConfigured,
 }
 
 /// What a [`Code`] says to machines and people.
@@ -86,7 +102,7 @@ struct Facts {
 
 impl Code {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidArgument,
         Self::Unauthorized,
         Self::TokenInvalid,
@@ -98,6 +114,14 @@ impl Code {
         Self::InsufficientBalance,
         Self::InsufficientQuota,
         Self::UnknownService,
+        Self::Forbidden,
+        Self::OrderNotFound,
+        Self::PaymentMismatch,
+        Self::OrderConflict,
+        Self::PaymentUnavailable,
+        Self::PaymentRefused,
+        Self::CurrencyRequired,
+        Self::PaymentNotConfigured,
     ];
 
     /// gRPC numbers are those of `google.rpc.Code`; Envoy sends them as a trailers-only reply.
@@ -131,6 +155,14 @@ impl Code {
             Self::UnknownService => {
                 facts(190_205, 403, 7, "未知的服务名称", "Unknown service name")
             }
+            Self::Forbidden => facts(100_102, 403, 7, "无权操作", "Forbidden"),
+            Self::OrderNotFound => facts(190_301, 404, 5, "充值订单不存在", "Recharge order not found"),
+            Self::PaymentMismatch => facts(190_304, 422, 9, "充值失败：支付与订单不符", "Recharge failed: the payment does not fit the order"),
+            Self::OrderConflict => facts(190_305, 409, 6, "充值订单已存在", "Recharge order already exists"),
+            Self::PaymentUnavailable => facts(190_501, 503, 14, "支付服务不可用", "Payment service unavailable"),
+            Self::PaymentRefused => facts(190_502, 502, 9, "创建支付订单失败", "Payment was not created"),
+            Self::CurrencyRequired => facts(190_503, 400, 3, "币种必填或不受支持", "Currency missing or not supported"),
+            Self::PaymentNotConfigured => facts(190_707, 503, 14, "支付服务未配置", "Payment service not configured"),
         }
     }
 

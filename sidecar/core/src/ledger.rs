@@ -14,6 +14,8 @@ pub enum Book {
     Receivable,
     /// What was earned with a service.
     Earnings(String),
+    /// Money that came in, or went back, through the payment service; negative as far as it came in.
+    Payments,
     /// Money that operators added or removed by hand.
     Adjustment,
     /// Balances that existed before this ledger began.
@@ -27,6 +29,7 @@ impl Book {
             Self::User => "user".to_owned(),
             Self::Receivable => "receivable".to_owned(),
             Self::Earnings(service) => format!("earnings:{service}"),
+            Self::Payments => "payments".to_owned(),
             Self::Adjustment => "adjustment".to_owned(),
             Self::Opening => "opening".to_owned(),
         }
@@ -60,6 +63,11 @@ impl Entry {
     ///
     /// `None` when the sum is out of range.
     pub fn charge(service: &str, paid: Nanos, owed: Nanos) -> Option<Self> {
+        Self::outgoing(Book::Earnings(service.to_owned()), paid, owed)
+    }
+
+    /// Moves money from the user to another book; the part that the balance does not have is owed.
+    fn outgoing(to: Book, paid: Nanos, owed: Nanos) -> Option<Self> {
         let mut legs = Vec::with_capacity(3);
         if paid != Nanos::ZERO {
             legs.push(Leg { book: Book::User, amount: paid.checked_neg()? });
@@ -67,16 +75,25 @@ impl Entry {
         if owed != Nanos::ZERO {
             legs.push(Leg { book: Book::Receivable, amount: owed.checked_neg()? });
         }
-        legs.push(Leg {
-            book: Book::Earnings(service.to_owned()),
-            amount: paid.checked_add(owed)?,
-        });
+        legs.push(Leg { book: to, amount: paid.checked_add(owed)? });
         Some(Self { legs })
     }
 
     /// Money that an operator adds to a balance.
     pub fn adjustment(amount: Nanos) -> Option<Self> {
         Self::transfer(Book::Adjustment, Book::User, amount)
+    }
+
+    /// Money that a user paid in.
+    pub fn recharge(amount: Nanos) -> Option<Self> {
+        Self::transfer(Book::Payments, Book::User, amount)
+    }
+
+    /// Money that goes back to the payer: `taken` from the user's balance, `owed` booked as receivable.
+    ///
+    /// `None` when the sum is out of range.
+    pub fn refund(taken: Nanos, owed: Nanos) -> Option<Self> {
+        Self::outgoing(Book::Payments, taken, owed)
     }
 
     /// Money of a balance that pays off what the user owes.
@@ -110,6 +127,10 @@ mod tests {
             Entry::adjustment(nano(9)),
             Entry::adjustment(nano(-9)),
             Entry::collection(nano(5)),
+            Entry::recharge(nano(8)),
+            Entry::refund(nano(3), nano(0)),
+            Entry::refund(nano(0), nano(4)),
+            Entry::refund(nano(3), nano(4)),
         ] {
             assert_eq!(sum(&entry.unwrap()), 0);
         }

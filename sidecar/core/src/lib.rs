@@ -41,5 +41,6 @@ pub mod lease;
 pub mod ledger;
 pub mod limits;
 pub mod money;
+pub mod order;
 pub mod problem;
 pub mod wire;

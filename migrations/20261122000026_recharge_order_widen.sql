@@ -1,0 +1,20 @@
+-- What was ordered and what became of it. The word `success` of the predecessor stays until its rows have the new one.
+ALTER TABLE recharge_order
+  CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+  MODIFY user_id VARCHAR(128) COLLATE utf8mb4_bin NOT NULL,
+  MODIFY amount DECIMAL(19,9) NOT NULL,
+  ADD COLUMN refunded_amount DECIMAL(19,9) NOT NULL DEFAULT 0 COMMENT 'sum of the refunds that went back' AFTER amount,
+  ADD COLUMN currency CHAR(3) COLLATE utf8mb4_bin NOT NULL DEFAULT 'CNY' AFTER refunded_amount,
+  ADD COLUMN payment_method VARCHAR(16) COLLATE utf8mb4_bin NULL AFTER currency,
+  MODIFY payment_order_id VARCHAR(64) COLLATE utf8mb4_bin NULL COMMENT 'the payment service of the payment service',
+  ADD COLUMN payment_url VARCHAR(2048) COLLATE utf8mb4_bin NULL AFTER payment_order_id,
+  MODIFY status ENUM('pending','success','failed','paid','closed','partly_refunded','refunded') COLLATE utf8mb4_bin NOT NULL,
+  ADD COLUMN failure VARCHAR(255) COLLATE utf8mb4_bin NULL COMMENT 'why the payment was not created' AFTER status,
+  ADD COLUMN source ENUM('farebox','predecessor','redis') COLLATE utf8mb4_bin NOT NULL DEFAULT 'predecessor' COMMENT 'who made the order' AFTER failure,
+  ADD COLUMN idempotency_key VARCHAR(255) COLLATE utf8mb4_bin NULL AFTER source,
+  ADD COLUMN body_hash BINARY(32) NULL COMMENT 'SHA-256 of what the key was used for' AFTER idempotency_key,
+  ADD COLUMN ask_at DATETIME(3) NULL COMMENT 'when to ask the payment service; NULL unless pending' AFTER body_hash,
+  ADD COLUMN paid_at DATETIME(3) NULL COMMENT 'when the money came, as the payment service says' AFTER ask_at,
+  ADD COLUMN credited_at DATETIME(3) NULL COMMENT 'when the amount was credited; NULL in paid orders of the predecessor' AFTER paid_at,
+  MODIFY created_at DATETIME(3) NOT NULL,
+  MODIFY updated_at DATETIME(3) NOT NULL
