@@ -6,7 +6,7 @@ ALTER TABLE recharge_order
   ADD COLUMN refunded_amount DECIMAL(19,9) NOT NULL DEFAULT 0 COMMENT 'sum of the refunds that went back' AFTER amount,
   ADD COLUMN currency CHAR(3) COLLATE utf8mb4_bin NOT NULL DEFAULT 'CNY' AFTER refunded_amount,
   ADD COLUMN payment_method VARCHAR(16) COLLATE utf8mb4_bin NULL AFTER currency,
-  MODIFY payment_order_id VARCHAR(64) COLLATE utf8mb4_bin NULL COMMENT 'the payment service of the payment service',
+  MODIFY payment_order_id VARCHAR(64) COLLATE utf8mb4_bin NULL COMMENT 'the payment, as the payment service names it',
   ADD COLUMN payment_url VARCHAR(2048) COLLATE utf8mb4_bin NULL AFTER payment_order_id,
   MODIFY status ENUM('pending','success','failed','paid','closed','partly_refunded','refunded') COLLATE utf8mb4_bin NOT NULL,
   ADD COLUMN failure VARCHAR(255) COLLATE utf8mb4_bin NULL COMMENT 'why the payment was not created' AFTER status,

@@ -4,6 +4,7 @@
 //! implement it. This crate is what a compiler makes of it.
 
 /// Version 1: client, server and messages.
+#[expect(clippy::allow_attributes, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("payment.v1");
 }

@@ -12,15 +12,23 @@ use farebox_core::wire::SyncRequest;
 pub use crate::app::account::{AccountView, FreeQuotaView, RecordView};
 pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
 pub use crate::app::invariants::Invariant;
+pub use crate::app::orders::{
+    AnomalyView, Callback, CallbackError, ImportError, ImportReport, NewRecharge, NewRefund, Noted,
+    OrderFilter, OrderView, OrdersError, Page, RechargeError, RefundError, RefundView,
+};
 pub use crate::app::prices::PriceView;
 pub use crate::app::sync::SyncError;
+use crate::cache::Cache;
+use crate::payment::PaymentClient;
 pub use crate::store::NotReady;
-use crate::store::{Store, StoreError};
+use crate::store::retry::retry;
+use crate::store::{self, Store, StoreError, job_lease};
 
 mod account;
 mod books;
 mod credit;
 mod invariants;
+mod orders;
 mod prices;
 mod reclaim;
 mod sync;
@@ -30,6 +38,8 @@ mod sync;
 pub struct Settings {
     /// The currency of new accounts, ISO 4217.
     pub currency: String,
+    /// How many decimals that currency has.
+    pub currency_decimals: u32,
     /// Where months begin and end.
     pub time_zone: chrono_tz::Tz,
     /// Free units per month, by service.
@@ -38,6 +48,8 @@ pub struct Settings {
     pub prices: BTreeMap<ServiceName, Nanos>,
     /// How long a gateway may spend from a lease without hearing from the sidecar.
     pub lease_ttl: Duration,
+    /// The most that one recharge order may be for.
+    pub recharge_max: Nanos,
     /// How long the leases of a gateway's earlier processes stand after a new process of it appeared.
     pub boot_grace: Duration,
 }
@@ -54,6 +66,9 @@ impl Settings {
 pub struct App {
     store: Store,
     settings: Arc<Settings>,
+    /// Where payments are made; without it, accounts are credited by operators alone.
+    payment: Option<PaymentClient>,
+    cache: Cache,
     /// This process among those that share the database, for jobs that one of them does.
     owner: Arc<str>,
 }
@@ -61,7 +76,20 @@ pub struct App {
 impl App {
     /// The use cases on `store`.
     pub fn new(store: Store, settings: Settings) -> Self {
-        Self { store, settings: Arc::new(settings), owner: books::new_id().into() }
+        let owner = books::new_id().into();
+        Self { store, settings: Arc::new(settings), payment: None, cache: Cache::off(), owner }
+    }
+
+    /// Adds the payment service.
+    #[must_use]
+    pub fn with_payment(self, payment: PaymentClient) -> Self {
+        Self { payment: Some(payment), ..self }
+    }
+
+    /// Adds Redis, where the predecessor kept orders.
+    #[must_use]
+    pub fn with_cache(self, cache: Cache) -> Self {
+        Self { cache, ..self }
     }
 
     /// Brings the price book in line with the settings; the number of prices that changed.
@@ -84,6 +112,61 @@ impl App {
         credit::run(self, credit).await
     }
 
+    /// Makes an order to add money and begins its payment; once per user and key.
+    pub async fn recharge(&self, new: &NewRecharge) -> Result<OrderView, RechargeError> {
+        orders::create::run(self, new).await
+    }
+
+    /// How long [`Self::recharge`] may wait for the payment service.
+    pub fn payment_timeout(&self) -> Duration {
+        self.payment.as_ref().map_or(Duration::ZERO, PaymentClient::timeout)
+    }
+
+    /// Takes the payment service's news of a payment in. Its signature has been verified.
+    pub async fn callback(&self, callback: &Callback) -> Result<Noted, CallbackError> {
+        orders::callback::run(self, callback).await
+    }
+
+    /// One order; of `account` only, when that is given.
+    pub async fn order(
+        &self,
+        order_id: &str,
+        account: Option<&AccountId>,
+    ) -> Result<OrderView, OrdersError> {
+        orders::view::one(self, order_id, account).await
+    }
+
+    /// A page of orders, newest first.
+    pub async fn orders(&self, filter: &OrderFilter) -> Result<Page, OrdersError> {
+        orders::view::page(self, filter).await
+    }
+
+    /// Gives money of a paid order back; once per order and key.
+    pub async fn refund(&self, new: &NewRefund) -> Result<RefundView, RefundError> {
+        orders::refund::run(self, new).await
+    }
+
+    /// Asks the payment service about orders that are pending for long; how many of them ended. Does nothing while another
+    /// sidecar does it.
+    pub async fn ask_for_payments(&self) -> Result<u64, StoreError> {
+        orders::ask::run(self).await
+    }
+
+    /// Asks for the end of refunds that have none; how many ended. Does nothing while another sidecar does it.
+    pub async fn continue_refunds(&self) -> Result<u64, StoreError> {
+        orders::refund::continue_all(self).await
+    }
+
+    /// Moves every order that the predecessor left in Redis into the database.
+    pub async fn import_legacy_orders(&self) -> Result<ImportReport, ImportError> {
+        orders::legacy::import_all(self).await
+    }
+
+    /// The newest payments that did not fit their orders.
+    pub async fn anomalies(&self, limit: u32) -> Result<Vec<AnomalyView>, StoreError> {
+        orders::anomaly::newest(self, limit).await
+    }
+
     /// The price versions, the current ones first.
     pub async fn prices(&self) -> Result<Vec<PriceView>, StoreError> {
         prices::view(self).await
@@ -102,6 +185,20 @@ impl App {
     /// Takes back the leases of gateways that fell silent; how many. Does nothing while another sidecar does it.
     pub async fn reclaim(&self) -> Result<u64, StoreError> {
         reclaim::leases(self).await
+    }
+
+    /// The token of a job that this sidecar has for `ttl`; `None` while another one has it.
+    async fn acquire_job(
+        &self,
+        job: &'static str,
+        ttl: Duration,
+    ) -> Result<Option<i64>, StoreError> {
+        retry(job, || async {
+            let mut tx = self.store.begin().await?;
+            let outcome = job_lease::acquire(&mut tx, job, &self.owner, ttl).await;
+            store::finish(tx, outcome).await
+        })
+        .await
     }
 
     /// Deletes stored replies that no gateway asks for any more; how many. Does nothing while another sidecar does it.

@@ -4,7 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisError};
+use redis::{
+    Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo as _, RedisConnectionInfo,
+    RedisError,
+};
 use serde::Serialize;
 
 use crate::config::Redis;
@@ -39,6 +42,17 @@ pub enum CacheHealth {
 #[error(transparent)]
 pub struct CacheError(#[from] RedisError);
 
+/// Redis did not answer. What it could have said is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CacheAway(String);
+
+/// What the keys of the predecessor's orders begin with.
+const LEGACY_ORDER: &str = "recharge:order:";
+
+/// How many keys Redis looks at in one step of a scan.
+const SCANNED: u32 = 500;
+
 impl Cache {
     /// Prepares the connection; nothing is sent yet.
     pub fn open(settings: Option<&Redis>) -> Result<Self, CacheError> {
@@ -46,19 +60,64 @@ impl Cache {
         Ok(Self { connection })
     }
 
+    /// No Redis at all.
+    pub fn off() -> Self {
+        Self { connection: None }
+    }
+
+    /// The predecessor's order of this id, as it left it; `None` when there is none.
+    pub(crate) async fn legacy_order(&self, order_id: &str) -> Result<Option<String>, CacheAway> {
+        let mut get = redis::cmd("GET");
+        get.arg(format!("{LEGACY_ORDER}{order_id}"));
+        self.ask(&get).await.map(Option::flatten)
+    }
+
+    /// Some of the predecessor's orders, by id, and where to go on; 0 means that these were the last. One may come twice.
+    pub(crate) async fn legacy_orders(
+        &self,
+        cursor: u64,
+    ) -> Result<(u64, Vec<(String, String)>), CacheAway> {
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(format!("{LEGACY_ORDER}*")).arg("COUNT").arg(SCANNED);
+        let (next, keys): (u64, Vec<String>) = self.ask(&scan).await?.unwrap_or_default();
+        let mut orders = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(order_id) = key.strip_prefix(LEGACY_ORDER) else { continue };
+            // It may have run out since.
+            if let Some(text) = self.legacy_order(order_id).await? {
+                orders.push((order_id.to_owned(), text));
+            }
+        }
+        Ok((next, orders))
+    }
+
+    /// Removes an order that stands in the database.
+    pub(crate) async fn forget_legacy_order(&self, order_id: &str) -> Result<(), CacheAway> {
+        let mut del = redis::cmd("DEL");
+        del.arg(format!("{LEGACY_ORDER}{order_id}"));
+        self.ask::<u64>(&del).await.map(drop)
+    }
+
+    /// Sends a command and waits no longer than the configured timeouts together; `None` without a Redis.
+    async fn ask<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<Option<T>, CacheAway> {
+        let Some(connection) = &self.connection else { return Ok(None) };
+        let mut redis = connection.redis.clone();
+        match tokio::time::timeout(connection.patience, command.query_async(&mut redis)).await {
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(err)) => Err(CacheAway(err.to_string())),
+            Err(_) => Err(CacheAway(format!("no answer within {:?}", connection.patience))),
+        }
+    }
+
     /// Asks for a sign of life, and waits no longer than the configured timeouts together.
     pub async fn health(&self) -> CacheHealth {
-        let Some(connection) = &self.connection else { return CacheHealth::Off };
-        let mut redis = connection.redis.clone();
-        let ping = redis::cmd("PING");
-        let pong = ping.query_async::<String>(&mut redis);
-        match tokio::time::timeout(connection.patience, pong).await {
-            Ok(Ok(_)) => CacheHealth::Ok,
-            Ok(Err(err)) => {
+        match self.ask::<String>(&redis::cmd("PING")).await {
+            Ok(None) => CacheHealth::Off,
+            Ok(Some(_)) => CacheHealth::Ok,
+            Err(err) => {
                 tracing::debug!(error = %err, "redis refused a probe");
                 CacheHealth::Unreachable
             }
-            Err(_) => CacheHealth::Unreachable,
         }
     }
 

@@ -194,7 +194,16 @@ impl Config {
     pub fn settings(&self) -> Settings {
         let Billing { currency, time_zone, prices, free_quotas, .. } = self.billing.clone();
         let Leases { ttl, boot_grace } = self.leases;
-        Settings { currency, time_zone, free_quotas, prices, lease_ttl: ttl, boot_grace }
+        Settings {
+            currency,
+            currency_decimals: 2,
+            time_zone,
+            free_quotas,
+            prices,
+            recharge_max: Nanos::new(999_999_990_000_000),
+            lease_ttl: ttl,
+            boot_grace,
+        }
     }
 
     /// The tokens that gateways may show; a sidecar without any would serve nobody.

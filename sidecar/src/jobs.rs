@@ -12,8 +12,16 @@ use crate::app::App;
 const RECLAIM_EVERY: Duration = Duration::from_millis(500);
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
+/// How often orders and refunds that are due are looked for. Each has its own clock, of minutes and hours.
+const PAYMENTS_EVERY: Duration = Duration::from_secs(2);
+
 /// Runs the jobs until `shutdown` turns true, or its sender is gone. A failure is logged, and the next round tries again.
-pub async fn run(app: App, mut shutdown: watch::Receiver<bool>) {
+pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
+    // Apart, because a slow payment service must not keep leases from being taken back.
+    tokio::join!(books(app.clone(), shutdown.clone()), payments(app, shutdown));
+}
+
+async fn books(app: App, mut shutdown: watch::Receiver<bool>) {
     let mut reclaim = interval(RECLAIM_EVERY);
     let mut purge = interval(PURGE_EVERY);
     reclaim.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -31,6 +39,31 @@ pub async fn run(app: App, mut shutdown: watch::Receiver<bool>) {
                 Ok(replies) => tracing::debug!(replies, "deleted old replies"),
                 Err(err) => tracing::error!(error = %err, "old replies were not deleted"),
             },
+        }
+    }
+}
+
+async fn payments(app: App, mut shutdown: watch::Receiver<bool>) {
+    let mut clock = interval(PAYMENTS_EVERY);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stopped(&mut shutdown) => return,
+            _ = clock.tick() => {}
+        }
+        match app.ask_for_payments().await {
+            Ok(0) => {}
+            Ok(orders) => {
+                tracing::info!(orders, "orders ended after the payment service was asked")
+            }
+            Err(err) => tracing::error!(error = %err, "pending orders were not asked for"),
+        }
+        match app.continue_refunds().await {
+            Ok(0) => {}
+            Ok(refunds) => {
+                tracing::info!(refunds, "refunds ended after the payment service was asked")
+            }
+            Err(err) => tracing::error!(error = %err, "pending refunds were not asked for"),
         }
     }
 }

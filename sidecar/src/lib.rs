@@ -7,6 +7,8 @@ mod calendar;
 pub mod cli;
 pub mod config;
 pub mod jobs;
+pub mod metrics;
+pub mod payment;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -25,7 +25,11 @@ pub(crate) mod job_lease;
 pub(crate) mod journal_line;
 pub(crate) mod lease;
 pub(crate) mod ledger_entry;
+pub(crate) mod outbox;
+pub(crate) mod payment_anomaly;
 pub(crate) mod price_version;
+pub(crate) mod recharge_order;
+pub(crate) mod recharge_refund;
 pub(crate) mod retry;
 pub(crate) mod sync_reply;
 pub(crate) mod user_balance;
@@ -111,8 +115,9 @@ impl Store {
         let found = sqlx::query(
             "SELECT CAST(table_name AS CHAR), CAST(column_name AS CHAR) FROM information_schema.columns
              WHERE table_schema = DATABASE()
-               AND ((table_name IN ('user_balance', 'free_quota', 'billing_record') AND column_name = 'uid')
-                 OR (table_name IN ('free_quota', 'billing_record') AND column_name = 'app_id'))
+               AND ((table_name IN ('user_balance', 'free_quota', 'billing_record', 'recharge_order') AND column_name = 'uid')
+                 OR (table_name IN ('free_quota', 'billing_record') AND column_name = 'app_id')
+                 OR (table_name = 'recharge_order' AND column_name = 'payment_id'))
              ORDER BY table_name DESC, column_name LIMIT 1",
         )
         .fetch_optional(&self.pool)

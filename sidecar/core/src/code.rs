@@ -156,13 +156,31 @@ impl Code {
                 facts(190_205, 403, 7, "未知的服务名称", "Unknown service name")
             }
             Self::Forbidden => facts(100_102, 403, 7, "无权操作", "Forbidden"),
-            Self::OrderNotFound => facts(190_301, 404, 5, "充值订单不存在", "Recharge order not found"),
-            Self::PaymentMismatch => facts(190_304, 422, 9, "充值失败：支付与订单不符", "Recharge failed: the payment does not fit the order"),
-            Self::OrderConflict => facts(190_305, 409, 6, "充值订单已存在", "Recharge order already exists"),
-            Self::PaymentUnavailable => facts(190_501, 503, 14, "支付服务不可用", "Payment service unavailable"),
-            Self::PaymentRefused => facts(190_502, 502, 9, "创建支付订单失败", "Payment was not created"),
-            Self::CurrencyRequired => facts(190_503, 400, 3, "币种必填或不受支持", "Currency missing or not supported"),
-            Self::PaymentNotConfigured => facts(190_707, 503, 14, "支付服务未配置", "Payment service not configured"),
+            Self::OrderNotFound => {
+                facts(190_301, 404, 5, "充值订单不存在", "Recharge order not found")
+            }
+            Self::PaymentMismatch => facts(
+                190_304,
+                422,
+                9,
+                "充值失败：支付与订单不符",
+                "Recharge failed: the payment does not fit the order",
+            ),
+            Self::OrderConflict => {
+                facts(190_305, 409, 6, "充值订单已存在", "Recharge order already exists")
+            }
+            Self::PaymentUnavailable => {
+                facts(190_501, 503, 14, "支付服务不可用", "Payment service unavailable")
+            }
+            Self::PaymentRefused => {
+                facts(190_502, 502, 9, "创建支付订单失败", "Payment was not created")
+            }
+            Self::CurrencyRequired => {
+                facts(190_503, 400, 3, "币种必填或不受支持", "Currency missing or not supported")
+            }
+            Self::PaymentNotConfigured => {
+                facts(190_707, 503, 14, "支付服务未配置", "Payment service not configured")
+            }
         }
     }
 

@@ -102,19 +102,34 @@ macro_rules! words {
 }
 
 words!(
-    State, "state",
-    Pending = "pending", Paid = "paid", Failed = "failed", Closed = "closed",
-    PartlyRefunded = "partly_refunded", Refunded = "refunded"
+    State,
+    "state",
+    Pending = "pending",
+    Paid = "paid",
+    Failed = "failed",
+    Closed = "closed",
+    PartlyRefunded = "partly_refunded",
+    Refunded = "refunded"
 );
 words!(
-    PaymentStatus, "payment status",
-    Pending = "PENDING", Success = "SUCCESS", Failed = "FAILED", Closed = "CLOSED",
-    PartiallyRefunded = "PARTIALLY_REFUNDED", Refunded = "REFUNDED"
+    PaymentStatus,
+    "payment status",
+    Pending = "PENDING",
+    Success = "SUCCESS",
+    Failed = "FAILED",
+    Closed = "CLOSED",
+    PartiallyRefunded = "PARTIALLY_REFUNDED",
+    Refunded = "REFUNDED"
 );
 words!(
-    Method, "payment method",
-    Alipay = "alipay", Wechatpay = "wechatpay", Stripe = "stripe", Paypal = "paypal",
-    Applepay = "applepay", Googlepay = "googlepay"
+    Method,
+    "payment method",
+    Alipay = "alipay",
+    Wechatpay = "wechatpay",
+    Stripe = "stripe",
+    Paypal = "paypal",
+    Applepay = "applepay",
+    Googlepay = "googlepay"
 );
 
 impl FromStr for State {
@@ -169,7 +184,9 @@ pub enum AmountError {
         most: Nanos,
     },
     /// A part of the smallest coin.
-    #[error("{amount} has more decimals than its currency, which has {decimals}; write at most {decimals}")]
+    #[error(
+        "{amount} has more decimals than its currency, which has {decimals}; write at most {decimals}"
+    )]
     TooPrecise {
         /// What was asked for.
         amount: Nanos,
@@ -269,10 +286,9 @@ pub fn on_confirmed(state: State, status: PaymentStatus) -> Step {
         (State::Pending | State::Failed, Status::Refunded | Status::PartiallyRefunded) => {
             Step::Refund { credit_first: true }
         }
-        (
-            State::Paid | State::PartlyRefunded,
-            Status::Refunded | Status::PartiallyRefunded,
-        ) => Step::Refund { credit_first: false },
+        (State::Paid | State::PartlyRefunded, Status::Refunded | Status::PartiallyRefunded) => {
+            Step::Refund { credit_first: false }
+        }
         (State::Closed, Status::Success | Status::Refunded | Status::PartiallyRefunded) => {
             Step::Quarantine
         }

@@ -209,7 +209,7 @@ fn change_balance(books: &mut Books, credit: &Credit) -> Result<Nanos, CreditErr
         return Ok(Nanos::ZERO);
     }
     books.adjust(account, *amount, key)?;
-    Ok(books.collect(account, key)?)
+    Ok(books.collect(account, "credit", key)?)
 }
 
 /// The stored answer to a repeated credit.

@@ -31,7 +31,7 @@ const REPLY_AGE_HOURS: i64 = 1;
 
 /// Takes back the leases of gateways that fell silent; how many.
 pub(super) async fn leases(app: &App) -> Result<u64, StoreError> {
-    let Some(token) = acquire(app, RECLAIM, RECLAIM_TTL).await? else { return Ok(0) };
+    let Some(token) = app.acquire_job(RECLAIM, RECLAIM_TTL).await? else { return Ok(0) };
     let mut reclaimed = 0;
     loop {
         let mut connection = app.store.acquire().await?;
@@ -101,7 +101,7 @@ async fn expire(tx: &mut MySqlConnection, token: i64, overdue: &[u64]) -> Result
 
 /// Deletes replies that no gateway asks for any more; how many.
 pub(super) async fn replies(app: &App) -> Result<u64, StoreError> {
-    let Some(_) = acquire(app, PURGE, PURGE_TTL).await? else { return Ok(0) };
+    let Some(_) = app.acquire_job(PURGE, PURGE_TTL).await? else { return Ok(0) };
     let mut purged = 0;
     loop {
         // Deleting an old reply twice does no harm: the token needs no check here.
@@ -113,14 +113,4 @@ pub(super) async fn replies(app: &App) -> Result<u64, StoreError> {
             return Ok(purged);
         }
     }
-}
-
-/// The token of a job that this sidecar has; `None` while another one has it.
-async fn acquire(app: &App, job: &'static str, ttl: Duration) -> Result<Option<i64>, StoreError> {
-    retry(job, || async {
-        let mut tx = app.store.begin().await?;
-        let outcome = job_lease::acquire(&mut tx, job, &app.owner, ttl).await;
-        store::finish(tx, outcome).await
-    })
-    .await
 }

@@ -1,6 +1,7 @@
 //! Columns to values and back. A value that cannot be read names its table, column and row.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use rust_decimal::Decimal;
@@ -53,6 +54,17 @@ impl<'r> Columns<'r> {
     }
 
     pub(crate) fn text(&self, column: &'static str) -> Result<String, StoreError> {
+        self.get(column)
+    }
+
+    pub(crate) fn text_or_null(&self, column: &'static str) -> Result<Option<String>, StoreError> {
+        self.get(column)
+    }
+
+    pub(crate) fn bytes_or_null(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         self.get(column)
     }
 
@@ -142,6 +154,11 @@ pub(crate) fn json(rows: &impl Serialize) -> String {
 /// Units as a column holds them.
 pub(crate) fn bigint(units: u64, what: &'static str, key: &str) -> Result<i64, StoreError> {
     i64::try_from(units).map_err(|_| StoreError::OutOfRange { what, key: key.to_owned() })
+}
+
+/// A duration for `INTERVAL ? MICROSECOND`.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// A moment as MySQL reads it from text.

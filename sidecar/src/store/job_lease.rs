@@ -6,6 +6,7 @@ use sqlx::Row;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use crate::store::StoreError;
+use crate::store::column::micros;
 
 /// Locks the job's row until the transaction ends; it is created when it is missing.
 pub(crate) async fn lock(
@@ -42,13 +43,12 @@ pub(crate) async fn acquire(
         return Ok(None);
     }
     let token = if holder == owner { token } else { token.saturating_add(1) };
-    let micros = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
     sqlx::query(
         "UPDATE job_lease SET owner = ?, token = ?, until = UTC_TIMESTAMP(3) + INTERVAL ? MICROSECOND WHERE name = ?",
     )
     .bind(owner)
     .bind(token)
-    .bind(micros)
+    .bind(micros(ttl))
     .bind(job)
     .execute(connection)
     .await?;

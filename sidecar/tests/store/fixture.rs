@@ -23,6 +23,7 @@ pub(crate) struct Fixture {
 pub(crate) fn settings(free_quotas: &[(&str, u64)], prices: &[(&str, &str)]) -> Settings {
     Settings {
         currency: "CNY".to_owned(),
+        currency_decimals: 2,
         time_zone: chrono_tz::Asia::Shanghai,
         free_quotas: free_quotas
             .iter()
@@ -32,6 +33,7 @@ pub(crate) fn settings(free_quotas: &[(&str, u64)], prices: &[(&str, &str)]) -> 
             .iter()
             .map(|&(service, price)| (service.parse().unwrap(), nanos(price)))
             .collect::<BTreeMap<_, _>>(),
+        recharge_max: "999999.99".parse().unwrap(),
         lease_ttl: Duration::from_secs(10),
         boot_grace: Duration::from_secs(1),
     }

@@ -109,12 +109,8 @@ fn every_status_in_every_state_has_its_step() {
 
 #[test]
 fn a_claim_must_fit_to_the_last_fen_and_letter() {
-    let order = Expected {
-        payment_id: Some("PAY1"),
-        amount: nanos("10"),
-        currency: "CNY",
-        user_id: "ada",
-    };
+    let order =
+        Expected { payment_id: Some("PAY1"), amount: nanos("10"), currency: "CNY", user_id: "ada" };
     let claim =
         Claim { payment_id: "PAY1", amount: nanos("10.00"), currency: "cny", user_id: Some("ada") };
     assert_eq!(mismatch(&order, &claim), None);

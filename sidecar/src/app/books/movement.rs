@@ -4,6 +4,7 @@ use farebox_core::grant::Split;
 use farebox_core::id::{AccountId, GatewayId, ServiceName};
 use farebox_core::ledger::{Book, Entry};
 use farebox_core::money::Nanos;
+use farebox_core::order::RefundSplit;
 
 use crate::app::books::{Books, new_id, out_of_range, quota_key};
 use crate::store::StoreError;
@@ -208,11 +209,53 @@ impl Books {
         self.post(account, &entry, EntryFor { kind: "adjustment", ref_type: "credit", ref_id: key })
     }
 
-    /// Pays what the account owes as far as free money goes; how much that was.
+    /// Adds money that was paid for an order. The ledger takes one such entry per order, whatever calls this.
+    pub(in crate::app) fn recharge(
+        &mut self,
+        account: &AccountId,
+        amount: Nanos,
+        order_id: &str,
+    ) -> Result<(), StoreError> {
+        let entry = Entry::recharge(amount).ok_or_else(|| out_of_range("recharge", account))?;
+        let entry_for = EntryFor { kind: "recharge", ref_type: "recharge_order", ref_id: order_id };
+        self.post(account, &entry, entry_for)
+    }
+
+    /// Takes money that goes back to its payer; what the balance does not have is owed from now on.
+    pub(in crate::app) fn refund(
+        &mut self,
+        account: &AccountId,
+        split: RefundSplit,
+        refund_id: &str,
+    ) -> Result<(), StoreError> {
+        let RefundSplit { taken, owed } = split;
+        let entry = Entry::refund(taken, owed).ok_or_else(|| out_of_range("refund", account))?;
+        let balance = self.balance_mut(account)?;
+        balance.receivable = sum(balance.receivable, owed, "receivable", account)?;
+        let entry_for = EntryFor { kind: "refund", ref_type: "recharge_refund", ref_id: refund_id };
+        self.post(account, &entry, entry_for)
+    }
+
+    /// Gives the account back what a refund took that failed. What it owed may have been paid meanwhile, so all of it comes
+    /// as money, of which [`Self::collect`] then takes what is still owed.
+    pub(in crate::app) fn return_refund(
+        &mut self,
+        account: &AccountId,
+        amount: Nanos,
+        refund_id: &str,
+    ) -> Result<(), StoreError> {
+        let entry = Entry::recharge(amount).ok_or_else(|| out_of_range("refund", account))?;
+        let entry_for =
+            EntryFor { kind: "refund_reversal", ref_type: "recharge_refund", ref_id: refund_id };
+        self.post(account, &entry, entry_for)
+    }
+
+    /// Pays what the account owes as far as free money goes, after money came in by `ref_type` and `ref_id`; how much.
     pub(in crate::app) fn collect(
         &mut self,
         account: &AccountId,
-        key: &str,
+        ref_type: &'static str,
+        ref_id: &str,
     ) -> Result<Nanos, StoreError> {
         let collected =
             self.balance(account)?.receivable.min(self.available(account)?.max(Nanos::ZERO));
@@ -223,11 +266,7 @@ impl Books {
         balance.receivable = difference(balance.receivable, collected, "receivable", account)?;
         let entry =
             Entry::collection(collected).ok_or_else(|| out_of_range("collection", account))?;
-        self.post(
-            account,
-            &entry,
-            EntryFor { kind: "collection", ref_type: "credit", ref_id: key },
-        )?;
+        self.post(account, &entry, EntryFor { kind: "collection", ref_type, ref_id })?;
         Ok(collected)
     }
 

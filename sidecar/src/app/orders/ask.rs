@@ -1,0 +1,124 @@
+//! Asks the payment service about orders whose news never came: "paid but no callback" is credited here, and what nobody
+//! paid is closed.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use farebox_core::order::{CLOSED_AFTER, Claim, Mismatch, State, ask_again_after};
+use tokio::task::JoinSet;
+
+use super::anomaly;
+use super::settle::{self, Settled};
+use crate::app::App;
+use crate::metrics::{self, CreditSource};
+use crate::payment::{Facts, PaymentClient};
+use crate::store::recharge_order::{self, Order};
+use crate::store::{self, StoreError};
+
+const JOB: &str = "ask_for_payments";
+
+/// How long the job stays with a sidecar that stopped doing it.
+const JOB_TTL: Duration = Duration::from_secs(60);
+
+/// Orders that one round asks for, and how many of them at the same time.
+const ORDERS_PER_ROUND: u32 = 100;
+const AT_ONCE: usize = 8;
+
+/// Why an order was closed.
+const NOT_PAID: &str = "not paid in time";
+
+/// Asks about every order that is due; how many of them ended. Asking twice does no harm, so the job's token needs no check.
+pub(in crate::app) async fn run(app: &App) -> Result<u64, StoreError> {
+    let Some(payment) = &app.payment else { return Ok(0) };
+    let Some(_) = app.acquire_job(JOB, JOB_TTL).await? else { return Ok(0) };
+    let mut connection = app.store.acquire().await?;
+    let now = store::now(&mut connection).await?;
+    let due = recharge_order::due(&mut connection, ORDERS_PER_ROUND).await?;
+    drop(connection);
+    let mut ended = 0;
+    for orders in due.chunks(AT_ONCE) {
+        let mut asked = JoinSet::new();
+        for order in orders {
+            let (app, payment, order) = (app.clone(), payment.clone(), order.clone());
+            asked.spawn(async move { one(&app, &payment, &order, now).await });
+        }
+        while let Some(outcome) = asked.join_next().await {
+            match outcome {
+                Ok(Ok(has_ended)) => ended += u64::from(has_ended),
+                Ok(Err(err)) => return Err(err),
+                Err(err) => tracing::error!(error = %err, "an order was not asked for to the end"),
+            }
+        }
+    }
+    Ok(ended)
+}
+
+/// Asks about one order; whether it ended.
+async fn one(
+    app: &App,
+    payment: &PaymentClient,
+    order: &Order,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let age = (now - order.created_at).to_std().unwrap_or_default();
+    let answer = payment.get(&order.order_id, order.payment_id.as_deref()).await;
+    let is_over = match &answer {
+        Ok(Some(facts)) => match take_in(app, order, facts).await? {
+            Settled::Credited(_) => {
+                tracing::warn!(
+                    order.id = order.order_id,
+                    "a paid order had no callback; credited now"
+                );
+                return Ok(true);
+            }
+            Settled::Changed(_) => return Ok(true),
+            Settled::Unchanged(State::Pending) | Settled::Quarantined(_) => CLOSED_AFTER <= age,
+            Settled::Unchanged(_) | Settled::Unknown | Settled::Ask => return Ok(false),
+        },
+        Ok(None) => CLOSED_AFTER <= age,
+        Err(err) => {
+            tracing::warn!(order.id = order.order_id, error = %err, "an order was asked for in vain");
+            // Never closed unasked: it may be paid.
+            false
+        }
+    };
+    if is_over {
+        return close(app, &order.order_id).await;
+    }
+    let mut connection = app.store.acquire().await?;
+    recharge_order::ask_again(&mut connection, &order.order_id, ask_again_after(age)).await?;
+    Ok(false)
+}
+
+/// Takes an answer in, unless it is about another order.
+async fn take_in(app: &App, order: &Order, facts: &Facts) -> Result<Settled, StoreError> {
+    let news = settle::news_of(app, facts, CreditSource::Poller);
+    if facts.order_id == order.order_id {
+        return settle::settle(app, &order.order_id, &news).await;
+    }
+    let mut connection = app.store.acquire().await?;
+    let claim = Claim { payment_id: &facts.payment_id, ..news.claim };
+    let (kind, said) = (Mismatch::Order, facts.status.as_str());
+    anomaly::record(&mut connection, kind, &order.order_id, Some(order), &claim, said).await?;
+    Ok(Settled::Quarantined(kind))
+}
+
+/// Closes an order that is still pending.
+async fn close(app: &App, order_id: &str) -> Result<bool, StoreError> {
+    let mut tx = app.store.begin().await?;
+    let outcome = async {
+        match recharge_order::lock(&mut tx, order_id).await? {
+            Some(Order { state: State::Pending, .. }) => {
+                recharge_order::end(&mut tx, order_id, State::Closed, Some(NOT_PAID)).await?;
+                Ok(true)
+            }
+            _ => Ok::<bool, StoreError>(false),
+        }
+    }
+    .await;
+    let closed = store::finish(tx, outcome).await?;
+    if closed {
+        metrics::order(State::Closed);
+    }
+    Ok(closed)
+}

@@ -1,0 +1,327 @@
+//! The one place where news of a payment changes an order and its account, in one transaction.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use farebox_core::money::Nanos;
+use farebox_core::order::{
+    self, Claim, Expected, Mismatch, PaymentStatus, State, Step, split_refund, state_after_refunds,
+};
+use sqlx::mysql::MySqlConnection;
+
+use super::{Change, announce, anomaly};
+use crate::app::App;
+use crate::app::books::{Books, new_id};
+use crate::metrics::{self, CreditSource, RechargeStatus};
+use crate::payment::Facts;
+use crate::store::column::OnCorrupt;
+use crate::store::recharge_order::{self, Named, Order};
+use crate::store::recharge_refund::{self, NewRefund};
+use crate::store::retry::retry;
+use crate::store::{self, StoreError};
+
+/// News of a payment.
+#[derive(Debug, Clone)]
+pub(super) struct News<'a> {
+    pub(super) claim: Claim<'a>,
+    pub(super) status: PaymentStatus,
+    /// What the payment service says besides, when it was asked; a callback is only a callback.
+    pub(super) confirmed: Option<Confirmed<'a>>,
+    /// By which way the news came.
+    pub(super) source: CreditSource,
+}
+
+/// What only the payment service's own answer holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Confirmed<'a> {
+    pub(super) refunded: Nanos,
+    pub(super) paid_at: Option<DateTime<Utc>>,
+    pub(super) payment_url: Option<&'a str>,
+}
+
+/// What news led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// There is no such order.
+    Unknown,
+    /// The order is as it was.
+    Unchanged(State),
+    /// The order was credited, and is in this state now.
+    Credited(State),
+    /// The order ended, or money of it went back.
+    Changed(State),
+    /// The payment service must be asked first.
+    Ask,
+    /// It did not fit.
+    Quarantined(Mismatch),
+}
+
+/// The news that an answer of the payment service is. Amounts that cannot be expressed fit no order.
+pub(super) fn news_of<'a>(app: &App, facts: &'a Facts, source: CreditSource) -> News<'a> {
+    let decimals = app.settings.currency_decimals;
+    let amount = |minor| order::from_minor_units(minor, decimals).unwrap_or(Nanos::ZERO);
+    News {
+        claim: Claim {
+            payment_id: &facts.payment_id,
+            amount: amount(facts.amount_minor),
+            currency: &facts.currency,
+            user_id: None,
+        },
+        status: facts.status,
+        confirmed: Some(Confirmed {
+            refunded: amount(facts.refunded_minor),
+            paid_at: facts.paid_at,
+            payment_url: facts.payment_url.as_deref(),
+        }),
+        source,
+    }
+}
+
+/// Takes news in. It may be repeated and reordered at will: what it changes is changed once.
+pub(super) async fn settle(
+    app: &App,
+    order_id: &str,
+    news: &News<'_>,
+) -> Result<Settled, StoreError> {
+    let (settled, facts) = retry("settle", || attempt(app, order_id, news)).await?;
+    facts.count(news.source);
+    Ok(settled)
+}
+
+/// What is counted once the transaction is committed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    credited: Option<Nanos>,
+    delay: Option<Duration>,
+    reached: Option<State>,
+    failed: Option<Nanos>,
+}
+
+impl Counted {
+    fn count(self, source: CreditSource) {
+        if let Some(amount) = self.credited {
+            metrics::recharge(RechargeStatus::Success, amount);
+            metrics::order(State::Paid);
+        }
+        if let Some(delay) = self.delay {
+            metrics::credit_delay(source, delay);
+        }
+        if let Some(state) = self.reached {
+            metrics::order(state);
+        }
+        if let Some(amount) = self.failed {
+            metrics::recharge_failed();
+            metrics::recharge(RechargeStatus::Failed, amount);
+        }
+    }
+}
+
+async fn attempt(
+    app: &App,
+    order_id: &str,
+    news: &News<'_>,
+) -> Result<(Settled, Counted), StoreError> {
+    let mut tx = app.store.begin().await?;
+    let mut counted = Counted::default();
+    let outcome = once(&mut tx, app, order_id, news, &mut counted).await;
+    Ok((store::finish(tx, outcome).await?, counted))
+}
+
+async fn once(
+    tx: &mut MySqlConnection,
+    app: &App,
+    order_id: &str,
+    news: &News<'_>,
+    counted: &mut Counted,
+) -> Result<Settled, StoreError> {
+    let Some(mut order) = recharge_order::lock(tx, order_id).await? else {
+        return Ok(Settled::Unknown);
+    };
+    let expected = Expected {
+        payment_id: order.payment_id.as_deref(),
+        amount: order.amount,
+        currency: &order.currency,
+        user_id: order.account.as_str(),
+    };
+    if let Some(kind) = order::mismatch(&expected, &news.claim) {
+        return quarantine(tx, kind, &order, news).await;
+    }
+    let step = match news.confirmed {
+        Some(_) => order::on_confirmed(order.state, news.status),
+        None => order::on_news(order.state, news.status),
+    };
+    match step {
+        Step::Ask => return Ok(Settled::Ask),
+        Step::Quarantine => return quarantine(tx, Mismatch::Status, &order, news).await,
+        Step::Refund { .. } if !is_refund_of(&order, news) => {
+            return quarantine(tx, Mismatch::Amount, &order, news).await;
+        }
+        Step::Nothing | Step::Credit | Step::End(_) | Step::Refund { .. } => {}
+    }
+    if !name_payment(tx, &mut order, news).await? {
+        return quarantine(tx, Mismatch::Order, &order, news).await;
+    }
+    match step {
+        Step::Credit => credit(tx, app, &order, news, counted).await,
+        Step::End(state) => {
+            recharge_order::end(tx, &order.order_id, state, None).await?;
+            counted.reached = Some(state);
+            counted.failed = (state == State::Failed).then_some(order.amount);
+            Ok(Settled::Changed(state))
+        }
+        Step::Refund { credit_first } => {
+            if credit_first {
+                let credited = credit(tx, app, &order, news, counted).await?;
+                if let Settled::Quarantined(_) = credited {
+                    return Ok(credited);
+                }
+                order.state = State::Paid;
+            }
+            give_back(tx, &order, news, counted).await
+        }
+        Step::Nothing | Step::Ask | Step::Quarantine => Ok(Settled::Unchanged(order.state)),
+    }
+}
+
+/// Whether as much went back as can have.
+fn is_refund_of(order: &Order, news: &News<'_>) -> bool {
+    news.confirmed.is_some_and(|confirmed| {
+        Nanos::ZERO < confirmed.refunded && confirmed.refunded <= order.amount
+    })
+}
+
+async fn quarantine(
+    tx: &mut MySqlConnection,
+    kind: Mismatch,
+    order: &Order,
+    news: &News<'_>,
+) -> Result<Settled, StoreError> {
+    let said = news.status.as_str();
+    anomaly::record(tx, kind, &order.order_id, Some(order), &news.claim, said).await?;
+    Ok(Settled::Quarantined(kind))
+}
+
+/// Stores which payment the order has, as soon as anybody says it; `false` when another order has that payment.
+async fn name_payment(
+    tx: &mut MySqlConnection,
+    order: &mut Order,
+    news: &News<'_>,
+) -> Result<bool, StoreError> {
+    let url = news.confirmed.and_then(|confirmed| confirmed.payment_url);
+    let is_known = order.payment_id.is_some() && (url.is_none() || order.payment_url.is_some());
+    if is_known {
+        return Ok(true);
+    }
+    let payment_id = news.claim.payment_id;
+    order.payment_id = Some(payment_id.to_owned());
+    match recharge_order::name_payment(tx, &order.order_id, payment_id, url).await? {
+        Named::Yes => Ok(true),
+        // The order is locked and had no other payment a moment ago.
+        Named::HasAnother | Named::Taken => Ok(false),
+    }
+}
+
+/// Credits the order's own amount to its own account.
+async fn credit(
+    tx: &mut MySqlConnection,
+    app: &App,
+    order: &Order,
+    news: &News<'_>,
+    counted: &mut Counted,
+) -> Result<Settled, StoreError> {
+    let account = &order.account;
+    let accounts = BTreeSet::from([account.clone()]);
+    let mut books = Books::lock(tx, &accounts, Some(&app.settings), OnCorrupt::Fail).await?;
+    if books.balance(account)?.currency != order.currency {
+        return quarantine(tx, Mismatch::Currency, order, news).await;
+    }
+    books.recharge(account, order.amount, &order.order_id)?;
+    books.collect(account, "recharge_order", &order.order_id)?;
+    books.store(tx).await?;
+
+    let paid_at = news.confirmed.and_then(|confirmed| confirmed.paid_at);
+    recharge_order::mark_paid(tx, &order.order_id, paid_at, books.now).await?;
+    let balance = books.balance(account)?.balance;
+    let change = Change { state: State::Paid, amount: order.amount, balance, at: books.now };
+    announce(tx, "recharge.paid", order, change).await?;
+    counted.credited = Some(order.amount);
+    counted.delay = paid_at.map(|paid_at| (books.now - paid_at).to_std().unwrap_or_default());
+    Ok(Settled::Credited(State::Paid))
+}
+
+/// Books what went back at the payment service without our asking. The money is gone, so what the balance does not have
+/// is owed.
+async fn give_back(
+    tx: &mut MySqlConnection,
+    order: &Order,
+    news: &News<'_>,
+    counted: &mut Counted,
+) -> Result<Settled, StoreError> {
+    let refunded = news.confirmed.map_or(Nanos::ZERO, |confirmed| confirmed.refunded);
+    let refunds = recharge_refund::of_order(tx, &order.order_id).await?;
+    // A refund of ours whose end is not known yet may be what the payment service tells about.
+    let known = refunds
+        .iter()
+        .filter(|refund| refund.state != "failed")
+        .try_fold(Nanos::ZERO, |sum, refund| sum.checked_add(refund.amount));
+    let news_of = known.and_then(|known| refunded.checked_sub(known)).unwrap_or(Nanos::ZERO);
+    if news_of <= Nanos::ZERO {
+        return Ok(Settled::Unchanged(order.state));
+    }
+    let account = &order.account;
+    let accounts = BTreeSet::from([account.clone()]);
+    let mut books = Books::lock(tx, &accounts, None, OnCorrupt::Fail).await?;
+    let available = books.available(account)?;
+    let split = split_refund(news_of, available)
+        .ok_or(StoreError::OutOfRange { what: "refund", key: order.order_id.clone() })?;
+    let refund_id = new_id();
+    books.refund(account, split, &refund_id)?;
+    books.store(tx).await?;
+    let row = NewRefund {
+        refund_id: &refund_id,
+        order_id: &order.order_id,
+        account,
+        amount: news_of,
+        owed: split.owed,
+        currency: &order.currency,
+        state: "done",
+        origin: "payment_service",
+        key: None,
+        reason: "refunded at the payment service",
+        actor: "payment service",
+        ask_after: None,
+    };
+    recharge_refund::insert(tx, &row).await?;
+    let balance = books.balance(account)?.balance;
+    let change = RefundedBy { amount: news_of, balance, at: books.now };
+    let state = note_refunds(tx, order, change).await?;
+    counted.reached = Some(state);
+    Ok(Settled::Changed(state))
+}
+
+/// A refund that went back.
+pub(super) struct RefundedBy {
+    pub(super) amount: Nanos,
+    pub(super) balance: Nanos,
+    pub(super) at: DateTime<Utc>,
+}
+
+/// Sums what has gone back of a locked order, and tells about it; where the order stands now.
+pub(super) async fn note_refunds(
+    tx: &mut MySqlConnection,
+    order: &Order,
+    by: RefundedBy,
+) -> Result<State, StoreError> {
+    let refunds = recharge_refund::of_order(tx, &order.order_id).await?;
+    let done = refunds.iter().filter(|refund| refund.state == "done");
+    let total = done
+        .map(|refund| refund.amount)
+        .try_fold(Nanos::ZERO, Nanos::checked_add)
+        .ok_or(StoreError::OutOfRange { what: "refunds", key: order.order_id.clone() })?;
+    let state = state_after_refunds(order.amount, total);
+    recharge_order::mark_refunded(tx, &order.order_id, total, state).await?;
+    let change = Change { state, amount: by.amount, balance: by.balance, at: by.at };
+    announce(tx, "recharge.refunded", order, change).await?;
+    Ok(state)
+}
