@@ -130,6 +130,7 @@ impl Reason {
                 Code::InsufficientBalance
                 | Code::InvalidArgument
                 | Code::Unauthorized
+                | Code::TokenExpired
                 | Code::TokenInvalid
                 | Code::Misconfigured
                 | Code::Unavailable

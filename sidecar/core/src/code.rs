@@ -55,6 +55,8 @@ pub enum Code {
     InvalidArgument,
     /// No identity where one is needed.
     Unauthorized,
+    /// A token whose time is over.
+    TokenExpired,
     /// A gateway whose token is missing or wrong.
     TokenInvalid,
     /// The rule of the route cannot be read: an operator's mistake, never the caller's.
@@ -102,9 +104,10 @@ struct Facts {
 
 impl Code {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidArgument,
         Self::Unauthorized,
+        Self::TokenExpired,
         Self::TokenInvalid,
         Self::Misconfigured,
         Self::Unavailable,
@@ -136,6 +139,7 @@ impl Code {
         match self {
             Self::InvalidArgument => facts(100_001, 400, 3, "参数无效", "Invalid argument"),
             Self::Unauthorized => facts(100_101, 401, 16, "未提供身份", "Identity required"),
+            Self::TokenExpired => facts(100_103, 401, 16, "令牌已过期", "Token expired"),
             Self::TokenInvalid => facts(100_104, 401, 16, "令牌无效", "Token invalid"),
             Self::Misconfigured => {
                 facts(100_201, 500, 13, "网关计费配置错误", "Gateway metering is misconfigured")

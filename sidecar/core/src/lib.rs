@@ -20,6 +20,7 @@
 //! | recall | asking a gateway to give unused units back | [`wire::Recall`] |
 //! | journal | usage that a gateway allowed without a lease while the sidecar was away | [`wire::JournalReport`] |
 //! | receivable | a charge that found no money left; visible, collected from the next credit | [`ledger`] |
+//! | assertion | what a gateway says, signed, about who calls | [`assertion`] |
 
 #![cfg_attr(
     not(test),
@@ -34,6 +35,7 @@
     )
 )]
 
+pub mod assertion;
 pub mod code;
 pub mod grant;
 pub mod id;
