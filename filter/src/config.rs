@@ -315,7 +315,7 @@ fn parse_rule(path: &str, json: &Json) -> Result<(Place, Partial), FieldError> {
     }
     fields.finish()?;
     // Without a service the rule says nothing about who is charged for what.
-    if rule.complete().is_none() {
+    if rule.complete(path)?.is_none() {
         return Err(missing(
             &format!("{path}.service"),
             "write a service name, or \"none\" to pass unmetered",
@@ -399,7 +399,15 @@ mod tests {
             ),
             (
                 error(|c| c["rules"][0]["cost"] = "1".into()),
-                "rules[0].cost is \"1\": is not known here; known are route, prefix, service, price, units, mode, charge_on, on_unreachable, shadow",
+                "rules[0].cost is \"1\": is not known here; known are route, prefix, service, price, units, mode, charge_on, on_unreachable, shadow, assert_identity",
+            ),
+            (
+                error(|c| c["rules"][0]["assert_identity"] = true.into()),
+                "rules[0].assert_identity is true, and the service is \"passport\": only routes with service \"none\" tell who calls; write service: none, or leave assert_identity out",
+            ),
+            (
+                error(|c| c["rules"][0]["assert_identity"] = 1.into()),
+                "rules[0].assert_identity is 1: write true or false",
             ),
             (
                 error(|c| c["rules"][0] = serde_json::json!({"prefix": "/"})),

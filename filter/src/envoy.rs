@@ -9,6 +9,8 @@ mod abi;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use farebox_core::assertion::Key;
+
 use crate::answer::{Answer, Reason};
 use crate::config::{self, Config, Token};
 use crate::ending::{Ending, Response};
@@ -90,14 +92,15 @@ fn start(configuration: &[u8]) -> Result<Plugin, FieldError> {
             config::parse_gateway("gateway", &String::from_utf8_lossy(&node))?
         }
     };
+    let token = read_token(&config.sidecar.token)?;
     let envoy = Envoy {
         cluster: config.sidecar.cluster.clone(),
         authority: config.sidecar.authority.clone(),
         timeout_ms: u32::try_from(config.sidecar.timeout_ms).unwrap_or(u32::MAX),
-        authorization: format!("Bearer {}", read_token(&config.sidecar.token)?),
+        authorization: format!("Bearer {token}"),
         metrics: Stat::ALL.map(|stat| abi::define_metric(stat.is_gauge(), stat.name())),
     };
-    Ok(Plugin { worker: Worker::new(&envoy, config, gateway), envoy })
+    Ok(Plugin { worker: Worker::new(&envoy, config, gateway, Key::derive(&token)), envoy })
 }
 
 fn read_token(token: &Token) -> Result<String, FieldError> {
@@ -211,6 +214,10 @@ impl Request for CurrentRequest {
     fn remove_header(&self, name: &str) {
         abi::remove_header(Map::Request, name);
     }
+
+    fn set_header(&self, name: &str, value: &str) {
+        abi::replace_header(Map::Request, name, value);
+    }
 }
 
 /// The process around this VM.
@@ -233,6 +240,10 @@ impl Envoy {
 impl Host for Envoy {
     fn now_ms(&self) -> u64 {
         abi::monotonic_ns().checked_div(1_000_000).unwrap_or(0)
+    }
+
+    fn unix_s(&self) -> u64 {
+        abi::unix_ns().checked_div(1_000_000_000).unwrap_or(0)
     }
 
     fn random(&self) -> u64 {

@@ -35,6 +35,8 @@ pub enum Severity {
 pub trait Host {
     /// Milliseconds on a clock that never jumps and is the same for all VMs of the process.
     fn now_ms(&self) -> u64;
+    /// Seconds since 1970, as the machine's clock says: it may be set, so only other machines are told it.
+    fn unix_s(&self) -> u64;
     /// Random bits.
     fn random(&self) -> u64;
     /// A shared value with its compare-and-swap number; `None` when the key was never written.

@@ -19,6 +19,8 @@ pub trait Request {
     fn claim(&self, payload: &str, claim: &str) -> Option<Vec<u8>>;
     /// Removes a header that only this filter may set.
     fn remove_header(&self, name: &str);
+    /// Sets a header for the service behind the route.
+    fn set_header(&self, name: &str, value: &str);
 }
 
 /// The value of a header, empty when it is absent.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::host::{Host, Severity};
 use crate::pairs;
 use crate::request::Request;
-use crate::rule::{self, Metered, Partial, Rule, RuleTable};
+use crate::rule::{self, METADATA, Metered, Partial, Rule, RuleTable};
 
 /// Parsed rules that one VM remembers; more routes than that are parsed again.
 const RULES_MAX: usize = 10_000;
@@ -18,6 +18,11 @@ pub enum Parsed {
     Metered(Rc<Metered>),
     /// Its calls pass.
     Unmetered,
+    /// Its calls pass with the payer's name, signed.
+    Asserted {
+        /// Whether callers without an identity pass too, without the assertion.
+        shadow: bool,
+    },
     /// Nothing says what its calls are.
     NoRule,
     /// Its metadata cannot be read.
@@ -62,20 +67,12 @@ impl Routes {
 }
 
 fn parse_rule(host: &impl Host, route: &str, base: &Partial, metadata: &[u8]) -> Parsed {
-    let own = match rule::from_metadata(&pairs::decode(metadata)) {
-        Ok(own) => own,
-        Err(err) => {
-            host.log(
-                Severity::Error,
-                &format!("farebox: calls of route {route:?} are refused: {err}"),
-            );
-            return Parsed::Broken;
-        }
-    };
-    match base.overridden_by(&own).complete() {
-        Some(Rule::Metered(rule)) => Parsed::Metered(Rc::new(rule)),
-        Some(Rule::Unmetered) => Parsed::Unmetered,
-        None => {
+    let complete = |own: Partial| base.overridden_by(&own).complete(METADATA);
+    match rule::from_metadata(&pairs::decode(metadata)).and_then(complete) {
+        Ok(Some(Rule::Metered(rule))) => Parsed::Metered(Rc::new(rule)),
+        Ok(Some(Rule::Unmetered)) => Parsed::Unmetered,
+        Ok(Some(Rule::Asserted { shadow })) => Parsed::Asserted { shadow },
+        Ok(None) => {
             host.log(
                 Severity::Warn,
                 &format!(
@@ -83,6 +80,13 @@ fn parse_rule(host: &impl Host, route: &str, base: &Partial, metadata: &[u8]) ->
                 ),
             );
             Parsed::NoRule
+        }
+        Err(err) => {
+            host.log(
+                Severity::Error,
+                &format!("farebox: calls of route {route:?} are refused: {err}"),
+            );
+            Parsed::Broken
         }
     }
 }

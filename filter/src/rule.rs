@@ -38,6 +38,11 @@ impl OnUnreachable {
 pub enum Rule {
     /// `service: none`: the call passes and nobody pays.
     Unmetered,
+    /// `service: none` with `assert_identity`: nobody pays, and the service is told who calls.
+    Asserted {
+        /// Whether callers without an identity pass too, without the assertion.
+        shadow: bool,
+    },
     /// The call is charged.
     Metered(Metered),
 }
@@ -100,8 +105,16 @@ impl fmt::Display for Value {
 }
 
 /// The fields that a rule may give.
-pub const FIELDS: [&str; 7] =
-    ["service", "price", "units", "mode", "charge_on", "on_unreachable", "shadow"];
+pub const FIELDS: [&str; 8] = [
+    "service",
+    "price",
+    "units",
+    "mode",
+    "charge_on",
+    "on_unreachable",
+    "shadow",
+    "assert_identity",
+];
 
 /// A rule as far as one place gives it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,6 +125,7 @@ pub struct Partial {
     charge_on: Option<ChargeOn>,
     on_unreachable: Option<OnUnreachable>,
     shadow: Option<bool>,
+    assert_identity: Option<bool>,
 }
 
 impl Partial {
@@ -153,10 +167,10 @@ impl Partial {
                 let allowed = "\"deny\", \"allow\", or \"grace(N)\" with N from 1 to 2147483647";
                 self.on_unreachable = Some(parsed.ok_or_else(|| choice(allowed))?);
             }
-            ("shadow", Value::Bool(shadow)) => self.shadow = Some(*shadow),
-            ("shadow", Value::Text(text)) if text == "true" => self.shadow = Some(true),
-            ("shadow", Value::Text(text)) if text == "false" => self.shadow = Some(false),
-            ("shadow", _) => return Err(choice("true or false")),
+            ("shadow" | "assert_identity", value) => {
+                let flag = Some(parse_flag(value).ok_or_else(|| choice("true or false"))?);
+                if name == "shadow" { self.shadow = flag } else { self.assert_identity = flag }
+            }
             (_, _) => {
                 return Err(wrong(format!("is not a rule field; known are {}", FIELDS.join(", "))));
             }
@@ -174,20 +188,44 @@ impl Partial {
             charge_on: other.charge_on.or(self.charge_on),
             on_unreachable: other.on_unreachable.or(self.on_unreachable),
             shadow: other.shadow.or(self.shadow),
+            assert_identity: other.assert_identity.or(self.assert_identity),
         }
     }
 
-    /// The complete rule; `None` when no place names a service.
-    pub fn complete(&self) -> Option<Rule> {
-        let Some(service) = self.service.clone()? else { return Some(Rule::Unmetered) };
-        Some(Rule::Metered(Metered {
-            service,
-            price: self.price,
-            units: self.units.unwrap_or(1),
-            charge_on: self.charge_on.unwrap_or(ChargeOn::Request),
-            on_unreachable: self.on_unreachable.unwrap_or(OnUnreachable::Deny),
-            shadow: self.shadow.unwrap_or(false),
-        }))
+    /// The complete rule; `None` when no place names a service. `place` is what the error calls the rule.
+    pub fn complete(&self, place: &str) -> Result<Option<Rule>, FieldError> {
+        let shadow = self.shadow.unwrap_or(false);
+        let rule = match (&self.service, self.assert_identity.unwrap_or(false)) {
+            (None, _) => return Ok(None),
+            (Some(None), false) => Rule::Unmetered,
+            (Some(None), true) => Rule::Asserted { shadow },
+            // The service of a metered route is somebody else's, who could show the assertion to the sidecar.
+            (Some(Some(service)), true) => {
+                return Err(FieldError {
+                    field: format!("{place}.assert_identity"),
+                    value: format!("true, and the service is {:?}", service.as_str()),
+                    remedy: "only routes with service \"none\" tell who calls; write service: none, or leave assert_identity out"
+                        .to_owned(),
+                });
+            }
+            (Some(Some(service)), false) => Rule::Metered(Metered {
+                service: service.clone(),
+                price: self.price,
+                units: self.units.unwrap_or(1),
+                charge_on: self.charge_on.unwrap_or(ChargeOn::Request),
+                on_unreachable: self.on_unreachable.unwrap_or(OnUnreachable::Deny),
+                shadow,
+            }),
+        };
+        Ok(Some(rule))
+    }
+}
+
+fn parse_flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::Text(text) => text.parse().ok(),
+        Value::Number(_) | Value::Other(_) => None,
     }
 }
 
@@ -270,6 +308,9 @@ impl RuleTable {
     }
 }
 
+/// What errors call a rule that the route's metadata changed.
+pub const METADATA: &str = "route metadata farebox";
+
 /// Reads route metadata: the struct's fields with values as Envoy serializes them.
 ///
 /// Strings are raw bytes, a truth value is one byte, a number is an 8-byte little-endian double. A price must be a
@@ -278,15 +319,15 @@ pub fn from_metadata(fields: &[(&[u8], &[u8])]) -> Result<Partial, FieldError> {
     let mut rule = Partial::default();
     for (name, bytes) in fields {
         let name = String::from_utf8_lossy(name);
-        rule.set("route metadata farebox", &name, &metadata_value(&name, bytes))?;
+        rule.set(METADATA, &name, &metadata_value(&name, bytes))?;
     }
     Ok(rule)
 }
 
 fn metadata_value(name: &str, bytes: &[u8]) -> Value {
     match (name, bytes) {
-        ("shadow", [0]) => Value::Bool(false),
-        ("shadow", [1]) => Value::Bool(true),
+        ("shadow" | "assert_identity", [0]) => Value::Bool(false),
+        ("shadow" | "assert_identity", [1]) => Value::Bool(true),
         (_, bytes) => {
             let is_text = bytes.iter().all(|byte| (0x20..0x7f).contains(byte));
             match (is_text, <[u8; 8]>::try_from(bytes)) {
@@ -335,8 +376,8 @@ mod tests {
 
     #[test]
     fn a_rule_with_only_a_service_has_the_documented_defaults() {
-        let rule = partial(&[("service", text("asset"))]).unwrap().complete().unwrap();
-        let Rule::Metered(rule) = rule else { panic!("{rule:?}") };
+        let rule = partial(&[("service", text("asset"))]).unwrap().complete("rules[0]");
+        let Ok(Some(Rule::Metered(rule))) = rule else { panic!("{rule:?}") };
         assert_eq!((rule.price, rule.units, rule.shadow), (None, 1, false));
         assert_eq!((rule.charge_on, rule.on_unreachable), (ChargeOn::Request, OnUnreachable::Deny));
     }
@@ -383,8 +424,14 @@ mod tests {
             (
                 "prise",
                 text("1"),
-                "rules[0].prise is \"1\": is not a rule field; known are service, price, units, mode, charge_on, on_unreachable, shadow",
+                "rules[0].prise is \"1\": is not a rule field; known are service, price, units, mode, charge_on, on_unreachable, shadow, assert_identity",
             ),
+            (
+                "assert_identity",
+                text("yes"),
+                "rules[0].assert_identity is \"yes\": write true or false",
+            ),
+            ("shadow", Value::Number("1".into()), "rules[0].shadow is 1: write true or false"),
         ] {
             assert_eq!(partial(&[(name, value)]).unwrap_err().to_string(), message);
         }
@@ -398,9 +445,9 @@ mod tests {
         assert!(table.push(Place::Prefix("/v1/".into()), service("v1")));
         assert!(table.push(Place::Route("orders".into()), service("orders")));
         assert!(!table.push(Place::Prefix("/".into()), service("again")), "a place is given once");
-        let found = |route, path| match table.find(route, path).and_then(Partial::complete) {
-            Some(Rule::Metered(rule)) => rule.service.to_string(),
-            Some(Rule::Unmetered) | None => "-".to_owned(),
+        let found = |route, path| match table.find(route, path).map(|rule| rule.complete("")) {
+            Some(Ok(Some(Rule::Metered(rule)))) => rule.service.to_string(),
+            _ => "-".to_owned(),
         };
         assert_eq!(found("orders", "/v1/x"), "orders");
         assert_eq!(found("other", "/v1/x"), "v1");
@@ -412,10 +459,52 @@ mod tests {
     fn route_metadata_overrides_field_by_field() {
         let table = partial(&[("service", text("asset")), ("price", text("0.1"))]).unwrap();
         let route = from_metadata(&[(b"price", b"0.000001"), (b"shadow", &[1])]).unwrap();
-        let Some(Rule::Metered(rule)) = table.overridden_by(&route).complete() else { panic!() };
+        let Ok(Some(Rule::Metered(rule))) = table.overridden_by(&route).complete(METADATA) else {
+            panic!()
+        };
         assert_eq!(rule.price, Some(Nanos::new(1_000)), "8 characters are a text, not a double");
         assert!(rule.shadow);
         assert_eq!(rule.service.as_str(), "asset");
+    }
+
+    #[test]
+    fn only_an_unmetered_route_tells_who_calls() {
+        let none = ("service", text("none"));
+        let yes = ("assert_identity", Value::Bool(true));
+        let complete = |fields: &[_]| partial(fields).unwrap().complete("rules[0]");
+        assert_eq!(complete(std::slice::from_ref(&none)), Ok(Some(Rule::Unmetered)));
+        let asserted = |shadow| Ok(Some(Rule::Asserted { shadow }));
+        assert_eq!(complete(&[none.clone(), yes.clone()]), asserted(false));
+        let shadow = ("shadow", Value::Bool(true));
+        assert_eq!(complete(&[none.clone(), yes.clone(), shadow]), asserted(true));
+        let no = ("assert_identity", text("false"));
+        assert_eq!(complete(&[none.clone(), no]), Ok(Some(Rule::Unmetered)));
+        assert_eq!(complete(std::slice::from_ref(&yes)), Ok(None));
+        assert_eq!(
+            complete(&[("service", text("asset")), yes.clone()]).unwrap_err().to_string(),
+            "rules[0].assert_identity is true, and the service is \"asset\": only routes with service \"none\" tell who calls; write service: none, or leave assert_identity out"
+        );
+
+        // The same through the route's metadata, whichever of the two it brings.
+        let merged = |table: &[_], metadata: &[(&[u8], &[u8])]| {
+            let route = from_metadata(metadata).unwrap();
+            partial(table).unwrap().overridden_by(&route).complete(METADATA)
+        };
+        assert_eq!(
+            merged(std::slice::from_ref(&none), &[(b"assert_identity", &[1])]),
+            asserted(false)
+        );
+        assert_eq!(
+            merged(&[none.clone(), yes.clone()], &[(b"assert_identity", &[0])]),
+            Ok(Some(Rule::Unmetered))
+        );
+        for error in [
+            merged(&[("service", text("asset"))], &[(b"assert_identity", &[1])]),
+            merged(&[none, yes], &[(b"service", b"asset")]),
+        ] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.starts_with("route metadata farebox.assert_identity is true"), "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ mod leading;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use farebox_core::id::GatewayId;
+use farebox_core::assertion::{self, Claims, Key};
+use farebox_core::id::{AccountId, GatewayId};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{LeaseKey, Report};
 
@@ -65,6 +66,8 @@ enum Draw {
 pub struct Worker {
     config: Config,
     gateway: GatewayId,
+    /// Signs who calls, on routes that say so.
+    key: Key,
     /// Random name among the workers of the process.
     name: u64,
     seed: Option<u64>,
@@ -89,12 +92,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker for a valid configuration.
-    pub fn new(host: &impl Host, config: Config, gateway: GatewayId) -> Self {
+    /// A worker for a valid configuration; `key` belongs to its gateway token.
+    pub fn new(host: &impl Host, config: Config, gateway: GatewayId, key: Key) -> Self {
         host.tick_every_ms(config.sync_interval_ms);
         Self {
             config,
             gateway,
+            key,
             name: host.random().max(1),
             seed: None,
             routes: Routes::default(),
@@ -135,13 +139,14 @@ impl Worker {
         let headers = pairs::decode(&bytes);
         strip_own_headers(&headers, request);
         let caller = caller_of(&headers);
-        let rule = match self.routes.rule_of(
+        let (shadow, metered) = match self.routes.rule_of(
             host,
             &self.config.rules,
             request,
             header(&headers, b":path"),
         ) {
-            Parsed::Metered(rule) => rule,
+            Parsed::Metered(rule) => (rule.shadow, Some(rule)),
+            Parsed::Asserted { shadow } => (shadow, None),
             Parsed::Unmetered => return Next::Continue,
             Parsed::NoRule => return refuse(host, stream, caller, &Reason::NoRule),
             Parsed::Broken => return refuse(host, stream, caller, &Reason::Misconfigured),
@@ -150,17 +155,21 @@ impl Worker {
         let account = match identity::find(&self.config.identity, &headers, claim) {
             Ok(account) => account,
             Err(err) => {
-                return refuse_unless_shadow(
-                    host,
-                    rule.shadow,
-                    stream,
-                    caller,
-                    &Reason::Identity(err),
-                );
+                return refuse_unless_shadow(host, shadow, stream, caller, &Reason::Identity(err));
             }
+        };
+        let Some(rule) = metered else {
+            request.set_header(assertion::HEADER, &self.assertion(host, account));
+            return Next::Continue;
         };
         let key = LeaseKey { account, service: rule.service.clone(), price: rule.price };
         self.meter(host, Call { stream, key, rule, caller })
+    }
+
+    /// What the sidecar is told about who calls.
+    fn assertion(&self, host: &impl Host, account: AccountId) -> String {
+        let claims = Claims::new(self.gateway.as_str(), account, host.unix_s());
+        assertion::sign(&self.key, &claims)
     }
 
     fn meter(&mut self, host: &impl Host, call: Call) -> Next {

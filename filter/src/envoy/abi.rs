@@ -54,6 +54,7 @@ impl Map {
 const BUFFER_CALL_RESPONSE_BODY: u32 = 4;
 const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
 const STREAM_REQUEST: u32 = 0;
+const CLOCK_REALTIME: u32 = 0;
 const CLOCK_MONOTONIC: u32 = 1;
 
 #[link(wasm_import_module = "env")]
@@ -316,12 +317,21 @@ pub(super) fn record_metric(metric: u32, value: u64) {
     unsafe { proxy_record_metric(metric, value) };
 }
 
-/// Nanoseconds on a clock that never jumps and is the same for all threads of the process.
-pub(super) fn monotonic_ns() -> u64 {
+fn clock(clock: u32) -> u64 {
     let mut time = 0;
     // SAFETY: `time` lives through the call.
-    unsafe { clock_time_get(CLOCK_MONOTONIC, 0, &raw mut time) };
+    unsafe { clock_time_get(clock, 0, &raw mut time) };
     time
+}
+
+/// Nanoseconds on a clock that never jumps and is the same for all threads of the process.
+pub(super) fn monotonic_ns() -> u64 {
+    clock(CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds since 1970 on Envoy's system clock.
+pub(super) fn unix_ns() -> u64 {
+    clock(CLOCK_REALTIME)
 }
 
 pub(super) fn random() -> u64 {

@@ -17,7 +17,7 @@ fn refusal(bytes: &[u8]) -> String {
 #[test]
 fn a_bad_configuration_is_refused_with_field_value_and_remedy() {
     type Change = fn(&mut Json);
-    let cases: [(Change, &str, &str); 12] = [
+    let cases: [(Change, &str, &str); 14] = [
         (|c| c["rules"][0]["price"] = json!("1e3"), "rules[0].price", "decimal"),
         (|c| c["rules"][0]["price"] = json!(0.002), "rules[0].price", "\"0.002\""),
         (|c| c["rules"][0]["price"] = json!("-1"), "rules[0].price", "negative"),
@@ -29,6 +29,16 @@ fn a_bad_configuration_is_refused_with_field_value_and_remedy() {
             "grace(N)",
         ),
         (|c| c["rules"][0]["color"] = json!("red"), "rules[0].color", "known"),
+        (
+            |c| c["rules"][0]["assert_identity"] = json!(true),
+            "rules[0].assert_identity",
+            "write service: none",
+        ),
+        (
+            |c| c["rules"][7]["assert_identity"] = json!("yes"),
+            "rules[7].assert_identity",
+            "true or false",
+        ),
         (|c| c["sync_interval"] = json!("1h"), "sync_interval", "200ms"),
         (|c| c["identity"] = json!([]), "identity", "x-user-id"),
         (|c| c["sidecar"]["cluster"] = json!(7), "sidecar.cluster", "text"),

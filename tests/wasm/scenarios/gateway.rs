@@ -47,7 +47,8 @@ pub(crate) fn configuration() -> Json {
             {"prefix": "/v1/shadow/", "service": "asset", "shadow": true},
             {"prefix": "/v1/heavy/", "service": "asset", "units": 5},
             {"prefix": "/v1/unknown/", "service": "nobody-prices-this"},
-            {"prefix": "/free/", "service": "none"}
+            {"prefix": "/free/", "service": "none"},
+            {"prefix": "/self/", "service": "none", "assert_identity": true}
         ]
     })
 }

@@ -1,6 +1,7 @@
 //! Scenarios: the host's own rules first, then the Farebox filter against them.
 
 mod admission;
+mod assertion;
 mod configuration;
 mod gateway;
 mod host_rules;
