@@ -5,9 +5,11 @@
 
 mod configuration;
 mod contract;
+mod cut;
 mod exactness;
 mod jwt;
 mod outage;
+mod payment_service;
 mod processes;
 mod routes;
 mod streams;

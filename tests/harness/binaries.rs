@@ -15,6 +15,15 @@ pub fn farebox() -> Result<PathBuf, StackError> {
     find("the farebox binary", "FAREBOX_BIN", target().join("debug/farebox"))
 }
 
+/// The payment service of this package, `FAREBOX_PAYMENT_SERVICE` or what stands beside the `farebox` binary: one command
+/// builds both.
+pub fn payment_service() -> Result<PathBuf, StackError> {
+    let farebox = env::var_os("FAREBOX_BIN").map(PathBuf::from);
+    let beside = farebox.unwrap_or_else(|| target().join("debug/farebox"));
+    let built = beside.with_file_name("payment-service");
+    find("the payment service", "FAREBOX_PAYMENT_SERVICE", built)
+}
+
 /// The compiled filter, `FAREBOX_FILTER_WASM` or the build of the `wasm` profile.
 pub fn filter() -> Result<PathBuf, StackError> {
     let built = target().join("wasm32-wasip1/wasm/farebox_filter.wasm");

@@ -1,4 +1,4 @@
-//! Calls through the gateway, and many of them at once.
+//! Calls through the gateway or to any other address, and many of them at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,6 +67,11 @@ impl Client {
         self.call(Method::GET, path)
     }
 
+    /// A `POST` to this path.
+    pub fn post(&self, path: &str) -> Call {
+        self.call(Method::POST, path)
+    }
+
     /// A call of this path.
     pub fn call(&self, method: Method, path: &str) -> Call {
         Call { request: self.http.request(method, format!("http://{}{path}", self.addr)) }
@@ -116,6 +121,12 @@ impl Call {
     #[must_use]
     pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
         Self { request: self.request.body(body) }
+    }
+
+    /// Adds a body of JSON.
+    #[must_use]
+    pub fn json(self, body: &Value) -> Self {
+        Self { request: self.request.json(body) }
     }
 
     /// Sends the call and reads its whole answer. A broken connection fails the test.

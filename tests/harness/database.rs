@@ -67,6 +67,16 @@ impl Database {
         format!("farebox:farebox@tcp({})/{SCHEMA}?parseTime=True", self.addr)
     }
 
+    /// The data source behind a proxy, which must be able to read what passes: without encryption.
+    pub fn source_at(&self, proxy: SocketAddr) -> String {
+        format!("farebox:farebox@tcp({proxy})/{SCHEMA}?parseTime=True&tls=false")
+    }
+
+    /// Where the server listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Runs one statement and gives its rows, column by column, as text; NULL reads `NULL`.
     pub fn sql(&self, statement: &str) -> Result<Vec<Vec<String>>, StackError> {
         self.sql_in(Some(SCHEMA), statement)

@@ -1,4 +1,5 @@
-//! Farebox as processes: real Envoy, real MariaDB, real Redis, the real `farebox` binary, and a small upstream.
+//! Farebox as processes: real Envoy, real MariaDB, real Redis, the real `farebox` binary, a payment service, and a small
+//! upstream.
 //!
 //! ```no_run
 //! use farebox_tests::{Plan, Stack, run};
@@ -16,13 +17,17 @@
 //! the test process dies without dropping it, the kernel ends the children and a janitor removes the directory.
 //!
 //! The programs are found by three environment variables, which `cargo xtask` sets: `FAREBOX_BIN`,
-//! `FAREBOX_FILTER_WASM` and `FAREBOX_ENVOY`. Without them, the files stand where `cargo xtask` puts them.
+//! `FAREBOX_FILTER_WASM` and `FAREBOX_ENVOY`. Without them, the files stand where `cargo xtask` puts them. The payment
+//! service stands beside `FAREBOX_BIN`, or where `FAREBOX_PAYMENT_SERVICE` says.
 
 pub mod binaries;
 pub mod child;
 pub mod client;
+pub mod cut;
 pub mod database;
 pub mod envoy;
+pub mod part;
+pub mod payment;
 pub mod port;
 pub mod redis;
 pub mod scratch;
@@ -34,6 +39,7 @@ pub mod wait;
 use std::sync::LazyLock;
 
 pub use client::{Answer, Client, Tally};
+pub use payment::PaymentService;
 pub use stack::{Account, Gateway, Plan, Stack};
 
 /// Why a part of the stack did not start or answer.

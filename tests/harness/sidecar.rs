@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::child::{Child, Recipe, inherited};
+use crate::client::Client;
 use crate::database::output;
 use crate::{StackError, binaries};
 
 /// What gateways of this stack show to the sidecar.
 pub const TOKEN: &str = "harness-gateway-token";
+
+/// What operators of this stack show to the sidecar.
+pub const ADMIN_TOKEN: &str = "harness-admin-token";
 
 /// Addresses of the three listeners.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,7 @@ pub struct Sidecar {
     config: PathBuf,
     ready_file: PathBuf,
     addresses: Addresses,
+    callback_secrets: String,
 }
 
 /// What the sidecar is told about its neighbours and its prices.
@@ -42,12 +47,23 @@ pub(crate) struct Settings<'a> {
     pub(crate) prices: &'a [(&'a str, &'a str)],
     pub(crate) free_quotas: &'a [(&'a str, u64)],
     pub(crate) lease_ttl: &'a str,
+    pub(crate) currency: &'a str,
+    pub(crate) payment: Option<Payment<'a>>,
+    pub(crate) callback_secrets: &'a str,
+}
+
+/// What the sidecar is told about the payment service.
+#[derive(Debug)]
+pub(crate) struct Payment<'a> {
+    pub(crate) grpc: SocketAddr,
+    pub(crate) timeout: &'a str,
 }
 
 impl Settings<'_> {
     /// The text of `farebox.yaml`.
     fn to_yaml(&self) -> String {
-        let Self { addresses, database, redis, prices, free_quotas, lease_ttl } = self;
+        let Self { addresses, database, redis, prices, free_quotas, lease_ttl, currency, .. } =
+            self;
         let prices: Vec<String> =
             prices.iter().map(|(service, price)| format!("{service}: {price}")).collect();
         let quotas: Vec<String> =
@@ -61,17 +77,31 @@ data:
   database: {{ driver: mysql, source: \"{database}\" }}
   redis: {{ addr: \"{redis}\" }}
 billing:
-  currency: CNY
+  currency: {currency}
   time_zone: Asia/Shanghai
   prices: {{ {} }}
   free_quotas: {{ {} }}
 leases: {{ ttl: {lease_ttl} }}
-",
+{}",
             addresses.http,
             addresses.internal,
             addresses.admin,
             prices.join(", "),
             quotas.join(", "),
+            self.payment_block(),
+        )
+    }
+
+    /// The payment service; callbacks come to this sidecar itself.
+    fn payment_block(&self) -> String {
+        let Some(Payment { grpc, timeout }) = &self.payment else { return String::new() };
+        format!(
+            "payment_service:
+  grpc_addr: \"{grpc}\"
+  timeout: {timeout}
+  notify_url: \"http://{}/internal/v1/billing/callback\"
+",
+            self.addresses.http
         )
     }
 }
@@ -88,14 +118,17 @@ impl Sidecar {
         let ready_file = folder.join(format!("{name}.ready"));
         fs::write(&config, settings.to_yaml())
             .map_err(StackError::system(format!("write {config:?}")))?;
-        farebox(&program, &config, &["migrate"])?;
+        let callback_secrets = settings.callback_secrets.to_owned();
+        farebox(&program, &config, &callback_secrets, &["migrate"])?;
 
         let recipe = Recipe::new(name, &program, folder)
             .args(["--config".as_ref(), config.as_os_str(), "serve".as_ref()])
             .args(["--ready-file".as_ref(), ready_file.as_os_str()])
-            .env("FAREBOX_GATEWAY_TOKEN", TOKEN);
-        let addresses = settings.addresses;
-        let sidecar = Self { child: Child::start(recipe)?, program, config, ready_file, addresses };
+            .env("FAREBOX_GATEWAY_TOKEN", TOKEN)
+            .env("FAREBOX_ADMIN_TOKEN", ADMIN_TOKEN)
+            .env("FAREBOX_CALLBACK_SECRET", &callback_secrets);
+        let (child, addresses) = (Child::start(recipe)?, settings.addresses);
+        let sidecar = Self { child, program, config, ready_file, addresses, callback_secrets };
         sidecar.ready().await?;
         Ok(sidecar)
     }
@@ -112,7 +145,17 @@ impl Sidecar {
 
     /// Runs the command line with this stack's configuration and gives what it printed.
     pub fn cli(&self, arguments: &[&str]) -> Result<String, StackError> {
-        farebox(&self.program, &self.config, arguments)
+        farebox(&self.program, &self.config, &self.callback_secrets, arguments)
+    }
+
+    /// A caller of the listener for users and payment callbacks.
+    pub fn client(&self) -> Client {
+        Client::http1(self.addresses.http)
+    }
+
+    /// A caller of the listener for operators.
+    pub fn admin(&self) -> Client {
+        Client::http1(self.addresses.admin)
     }
 
     /// Stops the service in order.
@@ -148,12 +191,19 @@ impl Sidecar {
     }
 }
 
-fn farebox(program: &Path, config: &Path, arguments: &[&str]) -> Result<String, StackError> {
+fn farebox(
+    program: &Path,
+    config: &Path,
+    callback_secrets: &str,
+    arguments: &[&str],
+) -> Result<String, StackError> {
     let mut command = Command::new(program);
     command
         .env_clear()
         .envs(inherited())
         .env("FAREBOX_GATEWAY_TOKEN", TOKEN)
+        .env("FAREBOX_ADMIN_TOKEN", ADMIN_TOKEN)
+        .env("FAREBOX_CALLBACK_SECRET", callback_secrets)
         .arg("--config")
         .arg(config)
         .args(arguments);

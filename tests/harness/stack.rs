@@ -1,4 +1,4 @@
-//! The whole stack: database, Redis, sidecar, upstream and one or more gateways.
+//! The whole stack: database, Redis, payment service, one or more sidecars, upstream and one or more gateways.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,11 +7,14 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::cut::Cut;
 use crate::database::Database;
 use crate::envoy::{Envoy, Template};
+use crate::part::Part;
+use crate::payment::{CALLBACK_SECRET, PaymentService};
 use crate::redis::Redis;
 use crate::scratch::Scratch;
-use crate::sidecar::{Addresses, Settings, Sidecar};
+use crate::sidecar::{Addresses, Payment, Settings, Sidecar};
 use crate::upstream::Upstream;
 use crate::{StackError, binaries, port};
 
@@ -28,6 +31,11 @@ pub struct Plan {
     prices: Vec<(&'static str, &'static str)>,
     free_quotas: Vec<(&'static str, u64)>,
     lease_ttl: &'static str,
+    currency: &'static str,
+    payment_timeout: &'static str,
+    callback_secrets: &'static str,
+    gateway: bool,
+    cut: bool,
     ports: Ports,
 }
 
@@ -46,9 +54,13 @@ enum Ports {
 #[derive(Debug)]
 pub struct Stack {
     /// The gateway.
-    pub envoy: Envoy,
+    pub envoy: Part<Envoy>,
     /// The sidecar.
     pub sidecar: Sidecar,
+    /// The payment service.
+    pub payment: PaymentService,
+    /// The proxy between the sidecar and the database.
+    pub cut: Part<Cut>,
     /// The service behind the gateway.
     pub upstream: Upstream,
     /// Redis.
@@ -56,8 +68,9 @@ pub struct Stack {
     /// MariaDB.
     pub database: Database,
     /// How the gateway was configured; another one may be made from it.
-    pub template: Template,
-    gateway: SocketAddr,
+    pub template: Part<Template>,
+    gateway: Part<SocketAddr>,
+    plan: Plan,
     scratch: Scratch,
 }
 
@@ -105,6 +118,11 @@ impl Plan {
             prices: vec![("passport", "0.001"), ("payment", "0.002"), ("asset", "0.001")],
             free_quotas: vec![("passport", 10_000), ("payment", 1_000), ("asset", 1_000)],
             lease_ttl: "10s",
+            currency: "CNY",
+            payment_timeout: "5s",
+            callback_secrets: CALLBACK_SECRET,
+            gateway: true,
+            cut: false,
             ports: Ports::Free,
         }
     }
@@ -152,7 +170,37 @@ impl Plan {
         Self { lease_ttl, ..self }
     }
 
-    /// Listens at 10000, 8107, 8108 and 8109 as far as those ports are free.
+    /// Sets the currency of all accounts.
+    #[must_use]
+    pub fn currency(self, currency: &'static str) -> Self {
+        Self { currency, ..self }
+    }
+
+    /// Sets how long the sidecar waits for the payment service.
+    #[must_use]
+    pub fn payment_timeout(self, payment_timeout: &'static str) -> Self {
+        Self { payment_timeout, ..self }
+    }
+
+    /// Sets the secrets of which the sidecar accepts callbacks; several separated by commas.
+    #[must_use]
+    pub fn callback_secrets(self, callback_secrets: &'static str) -> Self {
+        Self { callback_secrets, ..self }
+    }
+
+    /// Starts no Envoy: everything is asked of the sidecar itself.
+    #[must_use]
+    pub fn without_gateway(self) -> Self {
+        Self { gateway: false, ..self }
+    }
+
+    /// Puts [`Stack::cut`] between the sidecar and the database. Further sidecars reach the database without it.
+    #[must_use]
+    pub fn with_cut(self) -> Self {
+        Self { cut: true, ..self }
+    }
+
+    /// Listens at 10000, 8107, 8108, 8109, 9101 and 9180 as far as those ports are free.
     #[must_use]
     pub fn documented_ports(self) -> Self {
         Self { ports: Ports::Documented, ..self }
@@ -165,16 +213,27 @@ impl Plan {
         }
     }
 
-    fn settings(&self, database: &Database, redis: &Redis) -> Settings<'_> {
-        let addresses =
-            Addresses { http: self.addr(8107), internal: self.addr(8108), admin: self.addr(8109) };
+    fn addresses(&self) -> Addresses {
+        Addresses { http: self.addr(8107), internal: self.addr(8108), admin: self.addr(8109) }
+    }
+
+    fn settings(
+        &self,
+        addresses: Addresses,
+        database: String,
+        redis: &Redis,
+        payment: &PaymentService,
+    ) -> Settings<'_> {
         Settings {
             addresses,
-            database: database.source(),
+            database,
             redis: redis.addr(),
             prices: &self.prices,
             free_quotas: &self.free_quotas,
             lease_ttl: self.lease_ttl,
+            currency: self.currency,
+            payment: Some(Payment { grpc: payment.grpc_addr(), timeout: self.payment_timeout }),
+            callback_secrets: self.callback_secrets,
         }
     }
 
@@ -220,13 +279,44 @@ impl Stack {
         let redis = Redis::start(folder).await?;
         tell("upstream");
         let upstream = Upstream::start().await?;
+        tell("payment service");
+        let payment = PaymentService::start_at(folder, plan.addr(9101), plan.addr(9180)).await?;
         tell("sidecar");
-        let sidecar = Sidecar::start(folder, "sidecar", &plan.settings(&database, &redis)).await?;
-        tell("Envoy");
-        let template = plan.fill(sidecar.addresses().internal, upstream.addr())?;
-        let Gateway { envoy, addr } =
-            Gateway::start(folder, "envoy", &template, plan.workers).await?;
-        Ok(Self { envoy, sidecar, upstream, redis, database, template, gateway: addr, scratch })
+        let cut = if plan.cut { Some(Cut::start(database.addr()).await?) } else { None };
+        let source = cut.as_ref().map(|cut| database.source_at(cut.addr()));
+        let source = source.unwrap_or_else(|| database.source());
+        let settings = plan.settings(plan.addresses(), source, &redis, &payment);
+        let sidecar = Sidecar::start(folder, "sidecar", &settings).await?;
+        let (mut template, mut gateway) = (None, None);
+        if plan.gateway {
+            tell("Envoy");
+            let filled = plan.fill(sidecar.addresses().internal, upstream.addr())?;
+            gateway = Some(Gateway::start(folder, "envoy", &filled, plan.workers).await?);
+            template = Some(filled);
+        }
+        let (envoy, addr) = gateway.map(|Gateway { envoy, addr }| (envoy, addr)).unzip();
+        Ok(Self {
+            envoy: Part::new("the gateway", envoy),
+            sidecar,
+            payment,
+            cut: Part::new("the proxy of the database: add `with_cut()`", cut),
+            upstream,
+            redis,
+            database,
+            template: Part::new("the gateway", template),
+            gateway: Part::new("the gateway", addr),
+            plan,
+            scratch,
+        })
+    }
+
+    /// Starts a further sidecar of this name on the same database, with addresses of its own.
+    pub async fn another_sidecar(&self, name: &str) -> Result<Sidecar, StackError> {
+        let addresses =
+            Addresses { http: port::free(), internal: port::free(), admin: port::free() };
+        let source = self.database.source();
+        let settings = self.plan.settings(addresses, source, &self.redis, &self.payment);
+        Sidecar::start(self.scratch.path(), name, &settings).await
     }
 
     /// Starts a further gateway of this name on the same sidecar.
@@ -237,7 +327,7 @@ impl Stack {
 
     /// Where the gateway listens.
     pub fn gateway(&self) -> SocketAddr {
-        self.gateway
+        *self.gateway
     }
 
     /// The directory with everybody's logs and data.
@@ -247,12 +337,12 @@ impl Stack {
 
     /// A caller of the gateway that speaks HTTP/1.1.
     pub fn client(&self) -> Client {
-        Client::http1(self.gateway)
+        Client::http1(self.gateway())
     }
 
     /// A caller of the gateway that speaks HTTP/2.
     pub fn client_http2(&self) -> Client {
-        Client::http2(self.gateway)
+        Client::http2(self.gateway())
     }
 
     /// Adds money to an account by the operator's command line; creates the account.
