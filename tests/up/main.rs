@@ -44,11 +44,13 @@ fn invitation(stack: &Stack) -> Result<String, StackError> {
     let gateway = stack.gateway();
     let addresses = stack.sidecar.addresses();
     let admin = stack.envoy.admin_addr().map(|addr| addr.to_string()).unwrap_or_default();
+    let pay = format!("http://{}", stack.payment.http_addr());
     let farebox = binaries::farebox()?.display().to_string();
     let config = stack.sidecar.config().display().to_string();
     Ok(format!(
         "
 Envoy listens at {gateway}, the sidecar at {} (users), {} (gateways) and {} (operators).
+The payment service: payment pages at {pay}/pay/…, payment.v1 at {}. No money moves.
 Logs and data: {}
 
 A new user has 10 free units of `asset` a month; a report takes 5 units:
@@ -62,6 +64,14 @@ Add money, and look at the account:
   farebox prices show
   farebox invariants
 
+Or recharge as users do. The answer names a payment page: open `payment_url` in a browser and press Pay, or do it here.
+  curl -i http://{gateway}/api/v1/billing/recharge -H 'x-user-id: ada' -H 'Idempotency-Key: first' \\
+    -H 'content-type: application/json' -d '{{\"amount\":\"10.00\",\"currency\":\"CNY\",\"payment_method\":\"alipay\"}}'
+  curl -X POST {pay}/pay/PAYMENT_ID
+The payment service keeps a list of payments, and of the callbacks that it sent, with every answer:
+  curl -s {pay}/control/payments
+  curl -s {pay}/control/callbacks
+
 Other routes: /v1/passport/…, /v1/payment/… (charged only when it succeeds: try /v1/payment/status/503),
 /public/… (not metered), anything else (refused: no rule names it). Without x-user-id: 401.
 What Envoy counts:
@@ -72,6 +82,7 @@ Ctrl-C ends everything.
         addresses.http,
         addresses.internal,
         addresses.admin,
+        stack.payment.grpc_addr(),
         stack.folder().display(),
         farebox_tests::sidecar::TOKEN,
     ))
