@@ -37,6 +37,7 @@ fn a_commit_is_lost_before_or_after_the_database_has_seen_it() {
             (Some(How::CutBefore), false, "1"),
             (Some(How::CutAfter), false, "2"),
             (Some(How::SwallowAnswer), false, "3"),
+            (Some(How::Hold), true, "4"),
         ];
         for (number, (how, succeeds, expected)) in (0..).zip(cases) {
             let before = cut.caught();
@@ -44,8 +45,9 @@ fn a_commit_is_lost_before_or_after_the_database_has_seen_it() {
                 cut.arm_for(how, "INTO t");
             }
             let mut client = insert(&cut, number);
-            if how == Some(How::SwallowAnswer) {
+            if matches!(how, Some(How::SwallowAnswer | How::Hold)) {
                 eventually!(cut.caught() == before + 1);
+                assert_eq!(rows(), "3", "committed when swallowed, not yet when held");
                 assert!(client.try_wait().unwrap().is_none(), "it waits for the answer");
                 cut.release();
             }
@@ -54,6 +56,15 @@ fn a_commit_is_lost_before_or_after_the_database_has_seen_it() {
             assert_eq!(cut.caught(), before + usize::from(how.is_some()), "{how:?}");
             assert_eq!(rows(), expected, "{how:?}");
         }
+
+        cut.arm(How::Hold);
+        let mut client = insert(&cut, 8);
+        eventually!(cut.caught() == 4);
+        client.kill().unwrap();
+        client.wait().unwrap();
+        // What it had locked is free again.
+        eventually!(database.sql("LOCK TABLES t WRITE NOWAIT").is_ok());
+        assert_eq!(rows(), "4", "whoever goes away while its COMMIT is held has not committed");
 
         cut.arm_for(How::CutBefore, "another table");
         let mut client = insert(&cut, 9);

@@ -35,6 +35,9 @@ pub enum How {
     CutAfter,
     /// The connection is cut, and the database never hears of the COMMIT.
     CutBefore,
+    /// The COMMIT is held back, the transaction stays open: [`Cut::release`] passes it on, and a client that goes away
+    /// meanwhile has not committed.
+    Hold,
 }
 
 #[derive(Debug)]
@@ -90,7 +93,7 @@ impl Cut {
         self.shared.caught.load(Ordering::SeqCst)
     }
 
-    /// Cuts the connections whose answers were swallowed.
+    /// Passes on the COMMITs that were held back, and cuts the connections whose answers were swallowed.
     pub fn release(&self) {
         self.shared.released.send_modify(|count| *count += 1);
     }
@@ -136,10 +139,18 @@ async fn commands(
         let how = lock(dialogue).command(&packet).and_then(|statements| shared.spring(&statements));
         match how {
             Some(How::CutBefore) => {
-                shared.caught.fetch_add(1, Ordering::SeqCst);
+                shared.catch();
                 return Ok(());
             }
             Some(How::SwallowAnswer | How::CutAfter) => lock(dialogue).swallow = how,
+            Some(How::Hold) => {
+                let (mut released, mut byte) = (shared.catch(), [0]);
+                tokio::select! {
+                    _ = released.changed() => {}
+                    // It waits for the answer, so what comes is its end.
+                    _ = client.peek(&mut byte) => return Ok(()),
+                }
+            }
             None => {}
         }
         server.write_all(&packet).await?;
@@ -152,7 +163,6 @@ async fn replies(
     dialogue: &Mutex<Dialogue>,
     shared: &Shared,
 ) -> io::Result<()> {
-    let mut released = shared.released.subscribe();
     loop {
         let packet = packet(&mut server).await?;
         let swallow = {
@@ -161,15 +171,13 @@ async fn replies(
             dialogue.swallow
         };
         match swallow {
-            None | Some(How::CutBefore) => client.write_all(&packet).await?,
+            None | Some(How::CutBefore | How::Hold) => client.write_all(&packet).await?,
             Some(How::CutAfter) => {
-                shared.caught.fetch_add(1, Ordering::SeqCst);
+                shared.catch();
                 return Ok(());
             }
             Some(How::SwallowAnswer) => {
-                released.mark_unchanged();
-                shared.caught.fetch_add(1, Ordering::SeqCst);
-                released.changed().await.ok();
+                shared.catch().changed().await.ok();
                 return Ok(());
             }
         }
@@ -200,6 +208,14 @@ const SEND_LONG_DATA: u8 = 0x18;
 const CLOSE: u8 = 0x19;
 
 impl Shared {
+    /// Counts a COMMIT that was caught; gives what changes with the next [`Cut::release`].
+    fn catch(&self) -> watch::Receiver<u64> {
+        // Whoever sees the count may release at once: subscribe first.
+        let released = self.released.subscribe();
+        self.caught.fetch_add(1, Ordering::SeqCst);
+        released
+    }
+
     /// What to do with the COMMIT of a transaction of these statements; the trap is gone when it caught it.
     fn spring(&self, statements: &[String]) -> Option<How> {
         let mut trap = lock(&self.trap);
