@@ -11,6 +11,7 @@ use self::reply::{language, problem};
 pub use self::token::Tokens;
 
 mod admin;
+mod body;
 mod gateway;
 mod public;
 mod reply;

@@ -1,7 +1,9 @@
 //! How replies are made: problems, and the one place where an internal failure is logged and its text withheld.
 
 use axum::body::Body;
-use axum::http::header::{ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{
+    ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use farebox_core::code::{Code, Language};
@@ -41,6 +43,13 @@ pub(super) fn problem(language: Language, problem: Problem) -> Response {
 pub(super) fn come_again(language: Language, code: Code, detail: &str) -> Response {
     let mut response = problem(language, Problem::new(code, language, detail));
     response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    response
+}
+
+/// A refusal of whoever shows no token, or a wrong one.
+pub(super) fn unauthorized(language: Language, remedy: &str) -> Response {
+    let mut response = problem(language, Problem::new(Code::TokenInvalid, language, remedy));
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 
