@@ -6,6 +6,7 @@ pub mod cache;
 mod calendar;
 pub mod cli;
 pub mod config;
+pub mod currency;
 pub mod jobs;
 pub mod metrics;
 pub mod payment;
