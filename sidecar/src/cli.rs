@@ -125,6 +125,7 @@ async fn execute_command(
             }
             // Before the database is asked for anything: a mistake in the configuration shows at once.
             config.require_gateway_tokens()?;
+            config.require_callback_secrets()?;
             serve(config, ready_file).await
         }
         Command::Migrate => with_store(config, async |store| migrate(store).await).await,

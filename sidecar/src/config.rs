@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use farebox_core::id::ServiceName;
@@ -20,22 +20,27 @@ use rust_decimal::Decimal;
 pub use self::dsn::{DatabaseSource, DsnError};
 pub use self::environment::Environment;
 pub use self::error::{ConfigError, Field};
+pub use self::payment::{PaymentService, Tls, TlsIdentity};
 pub use self::retired::Warning;
 pub use self::secret::Secret;
 use self::secrets::SecretSource;
 use self::value::{ByService, Text};
-pub use self::value::{HostPort, LogFormat, LogLevel};
+pub use self::value::{HostPort, LogFormat, LogLevel, web_url};
 use crate::app::Settings;
 
 mod dsn;
 mod environment;
 mod error;
+mod payment;
 mod retired;
 mod secret;
 mod secrets;
 mod shape;
 mod value;
 mod yaml;
+
+/// The largest recharge, when nobody says otherwise.
+const RECHARGE_MAX: Nanos = Nanos::new(999_999_990_000_000);
 
 /// Everything an operator decides.
 #[derive(Debug, Clone)]
@@ -44,12 +49,18 @@ pub struct Config {
     pub server: Server,
     /// What gateways prove themselves with; several while a token is being changed. Only `serve` needs one.
     pub gateway_tokens: Vec<Secret>,
+    /// What operators prove themselves with; with none, nobody gets into `/admin/v1/`.
+    pub admin_tokens: Vec<Secret>,
     /// The database.
     pub database: Database,
     /// The cache, if there is one.
     pub redis: Option<Redis>,
     /// What costs what.
     pub billing: Billing,
+    /// Who takes payments; without it nobody recharges.
+    pub payment: Option<PaymentService>,
+    /// The largest amount of one recharge.
+    pub recharge_max: Nanos,
     /// How long gateways may spend alone.
     pub leases: Leases,
     /// What is logged how.
@@ -164,13 +175,11 @@ impl Config {
         let server = file.server.unwrap_or_default();
         let stores = file.stores.unwrap_or_default();
         let internal = server.internal.unwrap_or_default();
-        let token_file = internal.token_file.map(|path| path.0);
-        let gateway_tokens = secrets::gateway_tokens(&SecretSource {
-            environment,
-            variable: "FAREBOX_GATEWAY_TOKEN",
-            file_key: "server.internal.token_file",
-            file: token_file.as_deref(),
-        })?;
+        let admin = server.admin.unwrap_or_default();
+        let tokens = |variable, file_key, file: Option<Text<PathBuf>>| {
+            let file = file.as_ref().map(|path| path.0.as_path());
+            secrets::tokens(&SecretSource { environment, variable, file_key, file })
+        };
         Ok(Self {
             server: Server {
                 public: public_listener(server.http.unwrap_or_default()),
@@ -178,12 +187,26 @@ impl Config {
                     addr: internal.addr.map_or(local(8108), |addr| addr.0),
                     timeout: internal.timeout.map_or(Duration::from_secs(5), |text| text.0.0),
                 },
-                admin: server.admin.unwrap_or_default().addr.map_or(local(8109), |addr| addr.0),
+                admin: admin.addr.map_or(local(8109), |addr| addr.0),
             },
-            gateway_tokens,
+            gateway_tokens: tokens(
+                "FAREBOX_GATEWAY_TOKEN",
+                "server.internal.token_file",
+                internal.token_file,
+            )?,
+            admin_tokens: tokens(
+                "FAREBOX_ADMIN_TOKEN",
+                "server.admin.token_file",
+                admin.token_file,
+            )?,
             database: database(stores.database.unwrap_or_default(), environment)?,
             redis: stores.redis.map(|block| redis(block, environment)).transpose()?,
             billing: billing(file.billing)?,
+            payment: file
+                .payment_service
+                .map(|block| PaymentService::read(block, environment))
+                .transpose()?,
+            recharge_max: recharge_max(file.recharge.unwrap_or_default()),
             leases: leases(file.leases.unwrap_or_default()),
             log: log(file.log.unwrap_or_default()),
             warnings,
@@ -215,6 +238,18 @@ impl Config {
             });
         }
         Ok(&self.gateway_tokens)
+    }
+
+    /// The secrets of callbacks; with a payment service and without any, whoever pays would not be credited.
+    pub fn require_callback_secrets(&self) -> Result<&[Secret], ConfigError> {
+        let Some(payment) = &self.payment else { return Ok(&[]) };
+        if payment.callback_secrets.is_empty() {
+            return Err(ConfigError::Missing {
+                field: "the callback secret of payment_service",
+                remedy: "set FAREBOX_CALLBACK_SECRET, or payment_service.callback_secret_file to a file that holds it (make one with: echo whsec_$(openssl rand -base64 32)), or remove payment_service",
+            });
+        }
+        Ok(&payment.callback_secrets)
     }
 }
 
@@ -346,6 +381,10 @@ fn by_service<T, U>(
             Err(problem) => Err(ConfigError::Service { table, name, problem }),
         })
         .collect()
+}
+
+fn recharge_max(block: shape::Recharge) -> Nanos {
+    block.max_amount.map_or(RECHARGE_MAX, |text| text.0.0)
 }
 
 fn leases(block: shape::Leases) -> Leases {

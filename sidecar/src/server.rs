@@ -76,6 +76,7 @@ pub async fn serve(
     ready_file: Option<PathBuf>,
 ) -> Result<(), ServeError> {
     let tokens = Tokens::new(config.require_gateway_tokens()?);
+    config.require_callback_secrets()?;
     if let Some(path) = &ready_file {
         remove_stale(path)?;
     }

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use super::failure::Failure;
 use super::table::{Column, facts, table};
-use crate::config::Config;
+use crate::config::{Config, PaymentService};
 
 /// What the configuration means, defaults and overrides included.
 pub(super) fn report(path: &Path, config: &Config) -> Result<String, Failure> {
     let tokens = config.require_gateway_tokens()?.len();
+    let callback_keys = config.require_callback_secrets()?.len();
     let mut text: String =
         config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     let server = &config.server;
@@ -20,11 +21,15 @@ pub(super) fn report(path: &Path, config: &Config) -> Result<String, Failure> {
         ("internal", format!("{} within {:?}", server.internal.addr, server.internal.timeout)),
         ("admin", server.admin.to_string()),
         ("gateway tokens", tokens.to_string()),
+        ("admin tokens", config.admin_tokens.len().to_string()),
         ("database", config.database.source.to_string()),
         ("connections", config.database.max_connections.to_string()),
         ("redis", redis),
         ("currency", config.billing.currency.clone()),
         ("time zone", config.billing.time_zone.to_string()),
+        ("payment service", payment_service(config)),
+        ("callback keys", callback_keys.to_string()),
+        ("recharge", format!("up to {}", config.recharge_max)),
         (
             "leases",
             format!("{:?}, {:?} after a restart", config.leases.ttl, config.leases.boot_grace),
@@ -33,6 +38,13 @@ pub(super) fn report(path: &Path, config: &Config) -> Result<String, Failure> {
     text.push('\n');
     text.push_str(&services(config));
     Ok(text)
+}
+
+fn payment_service(config: &Config) -> String {
+    let within = |payment: &PaymentService| {
+        format!("{} within {:?} ({})", payment.grpc_addr, payment.timeout, payment.protection())
+    };
+    config.payment.as_ref().map_or_else(|| "none".to_owned(), within)
 }
 
 fn services(config: &Config) -> String {

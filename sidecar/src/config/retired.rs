@@ -23,12 +23,11 @@ impl fmt::Display for Warning {
 
 const LOG_FILES: &str = "logs go to the standard error stream";
 
-const RETIRED: [(&str, &str); 14] = [
+const RETIRED: [(&str, &str); 13] = [
     ("server.grpc", "there is no gRPC listener"),
     ("server.http.network", "listeners are TCP"),
     ("data.rocketmq", "no message queue is needed"),
     ("scheduler", "free quotas renew themselves when a month begins"),
-    ("payment_service", "recharge orders come with issue 3"),
     ("log.output", LOG_FILES),
     ("log.server_file_path", LOG_FILES),
     ("log.scheduler_file_path", LOG_FILES),

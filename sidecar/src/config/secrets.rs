@@ -8,6 +8,7 @@ use super::environment::Environment;
 use super::error::ConfigError;
 use super::secret::Secret;
 use super::shape;
+use crate::webhook::CallbackKeys;
 
 /// The two places of one secret. The variable wins, so that one process can differ from a shared file.
 pub(crate) struct SecretSource<'c> {
@@ -43,10 +44,9 @@ impl SecretSource<'_> {
 }
 
 /// The tokens between commas: the next one may be let in before the old one goes.
-pub(crate) fn gateway_tokens(source: &SecretSource<'_>) -> Result<Vec<Secret>, ConfigError> {
+pub(crate) fn tokens(source: &SecretSource<'_>) -> Result<Vec<Secret>, ConfigError> {
     let Some(Found { secret, place }) = source.read()? else { return Ok(Vec::new()) };
-    let tokens = secret.expose().split(',').map(str::trim).filter(|token| !token.is_empty());
-    let tokens: Vec<_> = tokens.map(Secret::new).collect();
+    let tokens = between_commas(&secret);
     let visible = |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
     if !tokens.iter().all(visible) {
         return Err(ConfigError::Hidden {
@@ -56,6 +56,22 @@ pub(crate) fn gateway_tokens(source: &SecretSource<'_>) -> Result<Vec<Secret>, C
         });
     }
     Ok(tokens)
+}
+
+/// The secrets that callbacks are signed with, checked to be keys.
+pub(crate) fn callback_secrets(source: &SecretSource<'_>) -> Result<Vec<Secret>, ConfigError> {
+    let Some(Found { secret, place }) = source.read()? else { return Ok(Vec::new()) };
+    let secrets = between_commas(&secret);
+    CallbackKeys::new(&secrets).map_err(|err| ConfigError::Hidden {
+        field: place.to_owned(),
+        complaint: err.to_string(),
+    })?;
+    Ok(secrets)
+}
+
+fn between_commas(secret: &Secret) -> Vec<Secret> {
+    let parts = secret.expose().split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(Secret::new).collect()
 }
 
 /// Where the database is. The key in the file is allowed here, as the predecessor has it, next to the two safer places.

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::value::{
     BootGrace, ByService, Connections, Currency, Driver, HostPort, LeaseTtl, LogFormat, LogLevel,
-    Money, Percent, Text, Timeout, Units,
+    Money, MoneyAboveZero, OptionalWebUrl, Percent, ServerName, Text, Timeout, Units, WebUrl,
 };
 
 /// The whole file.
@@ -18,6 +18,8 @@ pub(crate) struct File {
     #[serde(rename = "data")]
     pub(crate) stores: Option<Stores>,
     pub(crate) billing: Option<Billing>,
+    pub(crate) payment_service: Option<PaymentService>,
+    pub(crate) recharge: Option<Recharge>,
     pub(crate) leases: Option<Leases>,
     pub(crate) log: Option<Log>,
 }
@@ -53,6 +55,7 @@ pub(crate) struct Internal {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admin {
     pub(crate) addr: Option<Text<SocketAddr>>,
+    pub(crate) token_file: Option<Text<PathBuf>>,
 }
 
 /// `data`
@@ -94,6 +97,43 @@ pub(crate) struct Billing {
     pub(crate) free_quotas: Option<ByService<Units>>,
     pub(crate) balance_low_threshold: Option<Text<Money>>,
     pub(crate) quota_low_percent_threshold: Option<Text<Percent>>,
+}
+
+/// `payment_service`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PaymentService {
+    pub(crate) grpc_addr: Option<Text<HostPort>>,
+    pub(crate) timeout: Option<Text<Timeout>>,
+    pub(crate) return_url: Option<Text<OptionalWebUrl>>,
+    pub(crate) notify_url: Option<Text<WebUrl>>,
+    pub(crate) callback_secret_file: Option<Text<PathBuf>>,
+    #[serde(default, deserialize_with = "not_empty")]
+    pub(crate) tls: Option<Tls>,
+}
+
+/// `payment_service.tls`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) ca_file: Option<Text<PathBuf>>,
+    pub(crate) cert_file: Option<Text<PathBuf>>,
+    pub(crate) key_file: Option<Text<PathBuf>>,
+    pub(crate) server_name: Option<Text<ServerName>>,
+}
+
+/// A block whose presence means something must not vanish when the last line in it does: `tls:` alone is an error.
+fn not_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// `recharge`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Recharge {
+    pub(crate) max_amount: Option<Text<MoneyAboveZero>>,
 }
 
 /// `leases`

@@ -23,7 +23,7 @@ fn refusal(text: &str, environment: &Environment) -> String {
 
 #[test]
 fn the_smallest_file_gets_every_default() {
-    let Config { server, database, redis, billing, leases, log, .. } = config(SMALL);
+    let Config { server, database, redis, billing, leases, log, recharge_max, .. } = config(SMALL);
     for (found, expected) in [
         (format!("{:?}", server.public), "Listener { addr: 0.0.0.0:8107, timeout: 1s }"),
         (format!("{:?}", server.internal), "Listener { addr: 127.0.0.1:8108, timeout: 5s }"),
@@ -35,6 +35,7 @@ fn the_smallest_file_gets_every_default() {
         (billing.free_quotas.len().to_string(), "0"),
         (billing.balance_low_threshold.to_string(), "10"),
         (billing.quota_low_percent_threshold.to_string(), "20"),
+        (recharge_max.to_string(), "999999.99"),
         (format!("{leases:?}"), "Leases { ttl: 10s, boot_grace: 1s }"),
         (format!("{log:?}"), "Log { level: Info, format: Text }"),
     ] {
@@ -135,7 +136,11 @@ fn a_value_that_breaks_a_rule_is_named_with_its_remedy() {
         ),
         (
             billing("currency: yuan"),
-            r#"billing.currency is "yuan": no currency code; write three capital letters, such as CNY"#,
+            r#"billing.currency is "yuan": no currency of ISO 4217; write its three capital letters, such as CNY"#,
+        ),
+        (
+            billing("currency: XAU"),
+            r#"billing.currency is "XAU": no currency of ISO 4217; write its three capital letters, such as CNY"#,
         ),
         (
             billing("quota_low_percent_threshold: 120"),
@@ -162,6 +167,14 @@ fn a_value_that_breaks_a_rule_is_named_with_its_remedy() {
             r#"server is "8107": a value where a block of keys belongs; write its keys below it"#,
         ),
         (
+            with("recharge: { max_amount: 0 }"),
+            r#"recharge.max_amount is "0": not above 0; write more, such as 5000"#,
+        ),
+        (
+            with("recharge: { max_amount: -5 }"),
+            r#"recharge.max_amount is "-5": not above 0; write more, such as 5000"#,
+        ),
+        (
             with("log: { level: loud }"),
             r#"log.level is "loud": no level; write error, warn, info, debug or trace"#,
         ),
@@ -179,7 +192,7 @@ fn an_unknown_key_is_named_by_its_path() {
     for (text, expected) in [
         (
             format!("{SMALL}serv: 1"),
-            "serv is not a key of this program; remove it or write one of: server, data, billing, leases, log",
+            "serv is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, leases, log",
         ),
         (
             format!("{SMALL}leases: {{ tll: 5s }}"),
@@ -235,7 +248,7 @@ fn the_environment_overrides_any_key_and_is_named_in_errors() {
     );
     assert_eq!(
         refused("FAREBOX_LEASE__TTL", "5s"),
-        "lease is not a key of this program; remove it or write one of: server, data, billing, leases, log"
+        "lease is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, leases, log"
     );
 }
 
@@ -249,7 +262,6 @@ fn a_predecessor_file_is_accepted_with_one_warning_per_retired_key() {
             "server.grpc",
             "data.rocketmq",
             "scheduler",
-            "payment_service",
             "log.output",
             "log.server_file_path",
             "log.scheduler_file_path",
@@ -265,6 +277,18 @@ fn a_predecessor_file_is_accepted_with_one_warning_per_retired_key() {
         config.warnings.last().map(ToString::to_string).as_deref(),
         Some("billing.dev_mode has no effect: there is no mode in which everything is free")
     );
+}
+
+#[test]
+fn the_predecessors_payment_service_is_taken_over() {
+    let config = config(include_str!("predecessor.yaml"));
+    let payment = config.payment.as_ref().unwrap();
+    assert_eq!(payment.grpc_addr.to_string(), "127.0.0.1:9101");
+    assert_eq!((payment.timeout, payment.return_url.as_deref()), (Duration::from_secs(5), None));
+    assert_eq!(payment.notify_url, "http://localhost:8107/internal/v1/billing/callback");
+    assert_eq!((payment.protection(), payment.callback_secrets.len()), ("plain", 0));
+    let refused = config.require_callback_secrets().unwrap_err().to_string();
+    assert!(refused.starts_with("the callback secret of payment_service is missing; set FAREBOX_"));
 }
 
 #[test]
@@ -322,4 +346,203 @@ fn a_sidecar_without_a_gateway_token_is_told_where_to_put_it() {
         config(SMALL).require_gateway_tokens().unwrap_err().to_string(),
         "the gateway token is missing; set FAREBOX_GATEWAY_TOKEN, or server.internal.token_file to a file that holds it"
     );
+}
+
+/// A good `payment_service` with more keys in it.
+fn payment(keys: &str) -> String {
+    format!(
+        "{SMALL}payment_service: {{ grpc_addr: 'pay:9101', notify_url: 'http://farebox:8107/callback', {keys} }}"
+    )
+}
+
+/// The text in a file that lives as long as the value does.
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    write!(file, "{text}").unwrap();
+    file
+}
+
+const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const OTHER_SECRET: &str = "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
+const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nS3cret00\n-----END PRIVATE KEY-----\n";
+
+#[test]
+fn without_a_payment_service_no_secret_is_needed_and_with_one_it_is() {
+    assert!(config(SMALL).payment.is_none());
+    assert_eq!(config(SMALL).require_callback_secrets(), Ok(&[][..]));
+    let secret = Environment::from([("FAREBOX_CALLBACK_SECRET", SECRET)]);
+    let read = |text: &str| Config::parse(text, &secret).unwrap();
+    assert_eq!(read(&payment("")).require_callback_secrets(), Ok(&[Secret::new(SECRET)][..]));
+    assert_eq!(
+        config(&payment("")).require_callback_secrets().unwrap_err().to_string(),
+        "the callback secret of payment_service is missing; set FAREBOX_CALLBACK_SECRET, or payment_service.callback_secret_file to a file that holds it (make one with: echo whsec_$(openssl rand -base64 32)), or remove payment_service"
+    );
+}
+
+#[test]
+fn the_commented_block_of_the_shipped_file_works_once_it_is_none() {
+    let shipped = include_str!("../../../farebox.yaml");
+    let (before, rest) = shipped.split_once("# payment_service:\n").unwrap();
+    let commented = rest.lines().take_while(|line| line.starts_with('#')).count();
+    let lines = rest.lines().enumerate().map(|(number, line)| {
+        if number < commented { line.strip_prefix("# ").unwrap() } else { line }
+    });
+    let text = format!("{before}payment_service:\n{}", lines.collect::<Vec<_>>().join("\n"));
+    let payment = config(&text).payment.unwrap();
+    assert_eq!(payment.grpc_addr.to_string(), "127.0.0.1:9101");
+    assert_eq!((payment.return_url.as_deref(), payment.protection()), (None, "TLS"));
+}
+
+#[test]
+fn callback_secrets_come_from_a_variable_or_a_file_and_never_show() {
+    let several = file(&format!("{SECRET},\n {OTHER_SECRET}\n"));
+    let text = payment(&format!("callback_secret_file: {}", several.path().display()));
+    let secrets = |config: &Config| config.payment.clone().unwrap().callback_secrets;
+    assert_eq!(secrets(&config(&text)), [Secret::new(SECRET), Secret::new(OTHER_SECRET)]);
+    let environment = Environment::from([("FAREBOX_CALLBACK_SECRET", OTHER_SECRET)]);
+    let config = Config::parse(&text, &environment).unwrap();
+    assert_eq!(secrets(&config), [Secret::new(OTHER_SECRET)]);
+    assert!(!format!("{config:?}").contains("AQEB"));
+
+    let complaint = "holds a secret that is not whsec_ and the standard base64 of 24 to 64 bytes; make one with: echo whsec_$(openssl rand -base64 32), and write commas between several";
+    let bad = format!("{SECRET},whsec_c2hvcnQ=");
+    let environment = Environment::from([("FAREBOX_CALLBACK_SECRET", bad.as_str())]);
+    assert_eq!(refusal(&text, &environment), format!("FAREBOX_CALLBACK_SECRET {complaint}"));
+    let bad = file("s3cret");
+    let text = payment(&format!("callback_secret_file: {}", bad.path().display()));
+    assert_eq!(
+        refusal(&text, &Environment::default()),
+        format!("payment_service.callback_secret_file {complaint}")
+    );
+}
+
+#[test]
+fn admin_tokens_come_from_a_variable_or_a_file_and_never_show() {
+    let several = file("old-token, new-token");
+    let path = several.path().display();
+    let text = format!("{SMALL}server: {{ admin: {{ token_file: {path} }} }}");
+    let tokens = |config: &Config| config.admin_tokens.clone();
+    assert_eq!(tokens(&config(SMALL)), []);
+    assert_eq!(tokens(&config(&text)), [Secret::new("old-token"), Secret::new("new-token")]);
+    let environment = Environment::from([("FAREBOX_ADMIN_TOKEN", "from-variable")]);
+    let read = Config::parse(&text, &environment).unwrap();
+    assert_eq!(tokens(&read), [Secret::new("from-variable")]);
+    assert_eq!(read.gateway_tokens, [], "an operator's token lets no gateway in");
+    assert!(!format!("{read:?}").contains("from-variable"));
+
+    let spaced = Environment::from([("FAREBOX_ADMIN_TOKEN", "s3cret s3cret")]);
+    let refused = refusal(SMALL, &spaced);
+    assert!(refused.starts_with("FAREBOX_ADMIN_TOKEN holds a token that no header can carry"));
+    assert!(!refused.contains("s3cret"));
+}
+
+#[test]
+fn a_mistake_in_payment_service_is_named_with_its_remedy() {
+    let block = |keys: &str| {
+        refusal(&format!("{SMALL}payment_service: {{ {keys} }}"), &Environment::default())
+    };
+    let with = |keys: &str| refusal(&payment(keys), &Environment::default());
+    const NO_URL: &str = "no web address; write http:// or https://, a host and a path, such as https://shop.example/paid, and percent-encode special characters";
+    for (found, expected) in [
+        (
+            block("notify_url: 'http://h/'"),
+            "payment_service.grpc_addr is missing; write host and port, such as 127.0.0.1:9101, or remove payment_service".to_owned(),
+        ),
+        (
+            block("grpc_addr: 'pay:9101'"),
+            "payment_service.notify_url is missing; write where callbacks reach this sidecar, such as http://localhost:8107/internal/v1/billing/callback, or remove payment_service".to_owned(),
+        ),
+        (
+            block("grpc_addr: pay"),
+            r#"payment_service.grpc_addr is "pay": not a host and port; write for instance redis:6379"#.to_owned(),
+        ),
+        (
+            block("grpc_addr: 'pay:9101', notify_url: ''"),
+            format!(r#"payment_service.notify_url is "": {NO_URL}"#),
+        ),
+        (
+            with("return_url: '/paid'"),
+            format!(r#"payment_service.return_url is "/paid": {NO_URL}"#),
+        ),
+        (
+            with("timeout: 0s"),
+            r#"payment_service.timeout is "0s": out of bounds; write 1ms to 600000ms"#.to_owned(),
+        ),
+        (
+            with("callback_secret: x"),
+            "payment_service.callback_secret is not a key of this program; remove it or write one of: grpc_addr, timeout, return_url, notify_url, callback_secret_file, tls".to_owned(),
+        ),
+        (
+            with("tls: { ca: x }"),
+            "payment_service.tls.ca is not a key of this program; remove it or write one of: ca_file, cert_file, key_file, server_name".to_owned(),
+        ),
+        (with("tls: "), "payment_service.tls has no value; write one or remove the key".to_owned()),
+        (
+            with("tls: { server_name: 'pay:9101' }"),
+            r#"payment_service.tls.server_name is "pay:9101": no host name; write it without scheme and port, such as payment.example"#.to_owned(),
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn tls_is_read_from_its_files() {
+    let (certificate, key) = (file(CERTIFICATE), file(PRIVATE_KEY));
+    let (certificate, key) = (certificate.path().display(), key.path().display());
+    let read = |keys: &str| config(&payment(&format!("tls: {{ {keys} }}"))).payment.unwrap();
+    assert_eq!(read("").protection(), "TLS");
+    let full = format!(
+        "ca_file: {certificate}, cert_file: {certificate}, key_file: {key}, server_name: pay.example"
+    );
+    let payment = read(&full);
+    assert_eq!(payment.protection(), "mutual TLS");
+    assert!(!format!("{payment:?}").contains("S3cret"));
+    let tls = payment.tls.unwrap();
+    assert_eq!(tls.ca_pem.as_deref(), Some(CERTIFICATE.as_bytes()));
+    assert_eq!(tls.server_name.as_deref(), Some("pay.example"));
+    let identity = tls.identity.unwrap();
+    assert_eq!(identity.cert_pem, CERTIFICATE.as_bytes());
+    assert_eq!(identity.key_pem.expose(), PRIVATE_KEY);
+}
+
+#[test]
+fn a_tls_file_that_cannot_be_used_is_named_by_key_and_path() {
+    let (certificate, key) = (file(CERTIFICATE), file(PRIVATE_KEY));
+    let (certificate, key) = (certificate.path().display(), key.path().display());
+    let tls =
+        |keys: &str| refusal(&payment(&format!("tls: {{ {keys} }}")), &Environment::default());
+    for (found, expected) in [
+        (
+            tls("ca_file: /nowhere/ca.pem"),
+            r#"payment_service.tls.ca_file is "/nowhere/ca.pem": cannot be read: No such file or directory (os error 2); name a readable PEM file"#.to_owned(),
+        ),
+        (
+            tls(&format!("ca_file: {key}")),
+            format!(
+                r#"payment_service.tls.ca_file is "{key}": holds no readable certificate; name a PEM file with -----BEGIN CERTIFICATE-----"#
+            ),
+        ),
+        (
+            tls(&format!("cert_file: {certificate}, key_file: {certificate}")),
+            format!(
+                r#"payment_service.tls.key_file is "{certificate}": holds no readable private key; name a PEM file with -----BEGIN PRIVATE KEY----- and without a password"#
+            ),
+        ),
+        (
+            tls(&format!("cert_file: {certificate}")),
+            "payment_service.tls.key_file is missing; name the file with the private key of payment_service.tls.cert_file, or remove cert_file".to_owned(),
+        ),
+        (
+            tls(&format!("key_file: {key}")),
+            "payment_service.tls.cert_file is missing; name the file with the certificate of payment_service.tls.key_file, or remove key_file".to_owned(),
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
+    let mut binary = tempfile::NamedTempFile::new().unwrap();
+    binary.write_all(&[0x30, 0x82, 0xff]).unwrap();
+    let refused = tls(&format!("ca_file: {}", binary.path().display()));
+    assert!(refused.contains(": holds no readable certificate; "), "{refused}");
 }

@@ -4,16 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::http::Uri;
 use farebox_core::limits::LEASE_TOTAL_MAX;
 use farebox_core::money::{Nanos, ParseNanosError};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, de};
+
+use crate::currency;
 
 /// A type with one way to be written.
 pub(crate) trait FromText: Sized {
@@ -150,18 +153,104 @@ pub(crate) struct Money(pub(crate) Nanos);
 
 impl FromText for Money {
     fn from_text(text: &str) -> Result<Self, String> {
-        match text.parse::<Nanos>() {
-            Ok(amount) if amount.is_negative() => Err("negative; write 0 or more".to_owned()),
-            Ok(amount) => Ok(Self(amount)),
-            Err(ParseNanosError::Malformed(_)) => {
-                Err("not a decimal number; write digits, such as 0.002".to_owned())
+        match amount(text)? {
+            amount if amount.is_negative() => Err("negative; write 0 or more".to_owned()),
+            amount => Ok(Self(amount)),
+        }
+    }
+}
+
+/// An amount of money that is something.
+#[derive(Debug)]
+pub(crate) struct MoneyAboveZero(pub(crate) Nanos);
+
+impl FromText for MoneyAboveZero {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match amount(text)? {
+            amount if amount <= Nanos::ZERO => {
+                Err("not above 0; write more, such as 5000".to_owned())
             }
-            Err(ParseNanosError::TooPrecise(_)) => {
-                Err("more than 9 decimals; write at most 9, such as 0.000000001".to_owned())
-            }
-            Err(ParseNanosError::OutOfRange(_)) => {
-                Err(format!("out of range; write at most {}", Nanos::MAX))
-            }
+            amount => Ok(Self(amount)),
+        }
+    }
+}
+
+fn amount(text: &str) -> Result<Nanos, String> {
+    text.parse().map_err(|err| match err {
+        ParseNanosError::Malformed(_) => {
+            "not a decimal number; write digits, such as 0.002".to_owned()
+        }
+        ParseNanosError::TooPrecise(_) => {
+            "more than 9 decimals; write at most 9, such as 0.000000001".to_owned()
+        }
+        ParseNanosError::OutOfRange(_) => format!("out of range; write at most {}", Nanos::MAX),
+    })
+}
+
+/// The address of a page: absolute, `http` or `https`, at most [`WEB_URL_BYTES_MAX`].
+#[derive(Debug)]
+pub(crate) struct WebUrl(pub(crate) String);
+
+/// The longest address that browsers and payment services agree on.
+const WEB_URL_BYTES_MAX: usize = 2_048;
+
+impl FromText for WebUrl {
+    fn from_text(text: &str) -> Result<Self, String> {
+        web_url(text).map(|()| Self(text.to_owned()))
+    }
+}
+
+/// Whether the text is the address of a page: absolute, `http` or `https`, at most 2048 bytes, without a login. If it is
+/// not, says rule and remedy.
+pub fn web_url(text: &str) -> Result<(), String> {
+    if WEB_URL_BYTES_MAX < text.len() {
+        return Err(format!("too long; write at most {WEB_URL_BYTES_MAX} bytes"));
+    }
+    // Browsers read a backslash as a slash, and so see another host than this check would.
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&byte));
+    let malformed = || {
+        "no web address; write http:// or https://, a host and a path, such as https://shop.example/paid, and percent-encode special characters".to_owned()
+    };
+    let uri = text.parse::<Uri>().ok().filter(|_| plain).ok_or_else(malformed)?;
+    let authority = uri.authority().ok_or_else(malformed)?;
+    if authority.as_str().contains('@') {
+        return Err("an address with a login; remove what stands before the @".to_owned());
+    }
+    let host = authority.host();
+    let port = authority.as_str() == host || authority.port_u16().is_some();
+    if host.is_empty() || !port || !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(malformed());
+    }
+    Ok(())
+}
+
+/// Such an address, or nothing, as the predecessor writes it.
+#[derive(Debug)]
+pub(crate) struct OptionalWebUrl(pub(crate) Option<String>);
+
+impl FromText for OptionalWebUrl {
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        WebUrl::from_text(text).map(|url| Self(Some(url.0)))
+    }
+}
+
+/// The name that a server's certificate must have.
+#[derive(Debug)]
+pub(crate) struct ServerName(pub(crate) String);
+
+impl FromText for ServerName {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(letter);
+        let name = text.len() <= 253 && text.split('.').all(label);
+        if name || text.parse::<IpAddr>().is_ok() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("no host name; write it without scheme and port, such as payment.example"
+                .to_owned())
         }
     }
 }
@@ -210,11 +299,10 @@ pub(crate) struct Currency(pub(crate) String);
 
 impl FromText for Currency {
     fn from_text(text: &str) -> Result<Self, String> {
-        let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
-        if is_code {
+        if currency::decimals(text).is_some() {
             Ok(Self(text.to_owned()))
         } else {
-            Err("no currency code; write three capital letters, such as CNY".to_owned())
+            Err("no currency of ISO 4217; write its three capital letters, such as CNY".to_owned())
         }
     }
 }
@@ -334,6 +422,52 @@ mod tests {
         assert_eq!(read("[::1]:6379"), Some(("::1".to_owned(), 6379)));
         for bad in ["redis", ":6379", "redis:", "redis:66666"] {
             assert_eq!(read(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_web_address_is_absolute_and_names_a_host() {
+        let longest = format!("https://h/{}", "x".repeat(WEB_URL_BYTES_MAX - 10));
+        for good in [
+            "http://localhost:8107/internal/v1/billing/callback",
+            "https://shop.example",
+            "https://[::1]:8443/a?b=c&d=%20#e",
+            &longest,
+        ] {
+            assert_eq!(WebUrl::from_text(good).map(|url| url.0).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "/paid",
+            "shop.example/paid",
+            "//shop.example",
+            "ftp://shop.example",
+            "javascript://shop.example/%0Aalert(1)",
+            "https:shop.example",
+            "https://",
+            "https:///paid",
+            "https://:443/paid",
+            "https://shop.example:port",
+            "https://shop.example/a b",
+            "https://shop.example\\@other.example",
+            "https://shop.example/\n",
+            "https://shöp.example",
+            "https://user:s3cret@shop.example",
+            "https://user@shop.example:443",
+            "https://@shop.example",
+            &format!("{longest}x"),
+        ] {
+            assert!(WebUrl::from_text(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_name_is_a_host_without_anything_around_it() {
+        for good in ["payment", "pay_1.shop.example", "10.0.0.1", "::1"] {
+            assert!(ServerName::from_text(good).is_ok(), "{good:?}");
+        }
+        for bad in ["", "https://payment", "payment:9101", ".example", "a..b", &"a".repeat(64)] {
+            assert!(ServerName::from_text(bad).is_err(), "{bad:?}");
         }
     }
 }

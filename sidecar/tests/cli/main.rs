@@ -60,22 +60,55 @@ fn a_good_configuration_is_told_in_full() {
     let run = Desk::with(GOOD).run(&["check-config"], &[TOKEN]);
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
     insta::assert_snapshot!(run.stdout, @r"
-    configuration   farebox.yaml is valid
-    public          127.0.0.1:0 within 1s
-    internal        127.0.0.1:0 within 5s
-    admin           127.0.0.1:0
-    gateway tokens  2
-    database        root@tcp(127.0.0.1:3306)/billing_service
-    connections     16
-    redis           none
-    currency        CNY
-    time zone       Asia/Shanghai
-    leases          10s, 1s after a restart
+    configuration    farebox.yaml is valid
+    public           127.0.0.1:0 within 1s
+    internal         127.0.0.1:0 within 5s
+    admin            127.0.0.1:0
+    gateway tokens   2
+    admin tokens     0
+    database         root@tcp(127.0.0.1:3306)/billing_service
+    connections      16
+    redis            none
+    currency         CNY
+    time zone        Asia/Shanghai
+    payment service  none
+    callback keys    0
+    recharge         up to 999999.99
+    leases           10s, 1s after a restart
 
     service   price  free units per month
     passport  0.001                 10000
     payment   0.002                     -
     ");
+}
+
+const PAYMENT: &str = "
+payment_service:
+  grpc_addr: pay:9101
+  notify_url: 'http://farebox:8107/internal/v1/billing/callback'
+  tls: { server_name: payment.example }
+recharge: { max_amount: 5000 }
+";
+
+const CALLBACK_SECRET: (&str, &str) = (
+    "FAREBOX_CALLBACK_SECRET",
+    "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA,whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB",
+);
+
+#[test]
+fn a_payment_service_is_told_and_its_secrets_are_only_counted() {
+    let variables = [TOKEN, CALLBACK_SECRET, ("FAREBOX_ADMIN_TOKEN", "adm1n")];
+    let run = Desk::with(&format!("{GOOD}{PAYMENT}")).run(&["check-config"], &variables);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    for line in [
+        "admin tokens     1",
+        "payment service  pay:9101 within 5s (TLS)",
+        "callback keys    2",
+        "recharge         up to 5000",
+    ] {
+        assert!(run.stdout.lines().any(|found| found == line), "{line}: {}", run.stdout);
+    }
+    assert!(!run.stdout.contains("whsec_") && !run.stdout.contains("adm1n"));
 }
 
 #[test]
@@ -130,6 +163,18 @@ fn a_sidecar_without_a_gateway_token_does_not_start() {
         assert_eq!(
             run.stderr,
             "farebox: the gateway token is missing; set FAREBOX_GATEWAY_TOKEN, or server.internal.token_file to a file that holds it\n"
+        );
+    }
+}
+
+#[test]
+fn a_payment_service_without_a_callback_secret_is_not_served() {
+    for words in [&["serve"], &["check-config"]] {
+        let run = Desk::with(&format!("{GOOD}{PAYMENT}")).run(words, &[TOKEN]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(64), ""));
+        assert_eq!(
+            run.stderr,
+            "farebox: the callback secret of payment_service is missing; set FAREBOX_CALLBACK_SECRET, or payment_service.callback_secret_file to a file that holds it (make one with: echo whsec_$(openssl rand -base64 32)), or remove payment_service\n"
         );
     }
 }
