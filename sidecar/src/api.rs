@@ -6,6 +6,7 @@ use axum::response::Response;
 use farebox_core::code::Code;
 use farebox_core::problem::Problem;
 
+pub use self::admin::Operators;
 pub use self::gateway::Gateways;
 use self::reply::{language, problem};
 pub use self::token::Tokens;
@@ -26,8 +27,8 @@ pub fn internal(gateways: Gateways) -> Router {
 }
 
 /// What operators and orchestrators reach.
-pub fn admin(app: crate::app::App, cache: crate::cache::Cache) -> Router {
-    with_fallbacks(admin::routes(app, cache))
+pub fn admin(operators: Operators) -> Router {
+    with_fallbacks(admin::routes(operators))
 }
 
 /// What users and payment callbacks reach.

@@ -12,11 +12,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::listener::{Bound, ListenError, Protocols};
-use crate::api::{self, Gateways, Tokens};
+use crate::api::{self, Gateways, Operators, Tokens};
 use crate::app::{App, NotReady};
 use crate::cache::{Cache, CacheError};
 use crate::config::{Config, ConfigError};
 use crate::jobs;
+use crate::metrics::{self, MetricsError};
 use crate::store::{Store, StoreError};
 
 mod listener;
@@ -50,6 +51,9 @@ pub enum ServeError {
     /// The system gives no signals.
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
+    /// Nothing can be measured.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The schema is not this program's.
     #[error(transparent)]
     NotReady(#[from] NotReady),
@@ -80,6 +84,7 @@ pub async fn serve(
     if let Some(path) = &ready_file {
         remove_stale(path)?;
     }
+    let metrics = metrics::install()?;
     let app = App::new(store.clone(), config.settings());
     app.ready().await?;
     let changed = app.seed_prices().await?;
@@ -95,8 +100,10 @@ pub async fn serve(
         let cache = cache.clone();
         async move { cache.announce().await }
     });
+    tokio::spawn(metrics.clone().upkeep(stopping.clone()));
     let gateways = Gateways::new(app.clone(), tokens, config.server.internal.timeout);
-    let servers = listeners.spawn(gateways, app, cache, &stopping);
+    let operators = Operators { app, cache, metrics, tokens: Tokens::new(&config.admin_tokens) };
+    let servers = listeners.spawn(gateways, operators, &stopping);
     if let Some(path) = &ready_file {
         write_ready(path, &addresses)?;
     }
@@ -127,15 +134,14 @@ impl Listeners {
     fn spawn(
         self,
         gateways: Gateways,
-        app: App,
-        cache: Cache,
+        operators: Operators,
         stopping: &watch::Receiver<bool>,
     ) -> JoinSet<()> {
         let Self { internal, admin, public } = self;
         let mut servers = JoinSet::new();
         let routes = api::internal(gateways);
         servers.spawn(internal.serve(routes, Protocols::Http1And2, stopping.clone()));
-        servers.spawn(admin.serve(api::admin(app, cache), Protocols::Http1, stopping.clone()));
+        servers.spawn(admin.serve(api::admin(operators), Protocols::Http1, stopping.clone()));
         servers.spawn(public.serve(api::public(), Protocols::Http1, stopping.clone()));
         servers
     }

@@ -1,27 +1,67 @@
-//! `/healthz` and `/readyz`, for orchestrators and operators.
+//! What operators and orchestrators reach: `/healthz`, `/readyz` and `/metrics` openly, `/admin/v1/` with a token.
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{any, get};
 use serde::Serialize;
 
-use super::reply;
+use super::reply::{self, language};
+use super::token::Tokens;
 use crate::app::App;
 use crate::cache::{Cache, CacheHealth};
+use crate::metrics::Metrics;
 
+/// The exposition format of Prometheus, as its servers ask for it.
+const METRICS_TYPE: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// What the listener needs.
 #[derive(Debug, Clone)]
-struct Probes {
-    app: App,
-    cache: Cache,
+pub struct Operators {
+    /// The use cases.
+    pub app: App,
+    /// The cache whose health is told.
+    pub cache: Cache,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// What operators show for `/admin/v1/`; with none, nobody gets in.
+    pub tokens: Tokens,
 }
 
-pub(super) fn routes(app: App, cache: Cache) -> Router {
+pub(super) fn routes(operators: Operators) -> Router {
+    let guarded = guard(Router::new(), operators.tokens.clone());
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state(Probes { app, cache })
+        .route("/metrics", get(metrics))
+        .with_state(operators)
+        .merge(guarded)
+}
+
+/// Lets through to the routes below `/admin/v1/` whoever shows a token; nobody else learns which of them exist.
+pub(super) fn guard(router: Router, tokens: Tokens) -> Router {
+    router
+        .route("/admin/v1/{*rest}", any(super::not_found))
+        // Set here, under the layer: set later, it would answer strangers.
+        .method_not_allowed_fallback(super::method_not_allowed)
+        .layer(middleware::from_fn_with_state(tokens, admit))
+}
+
+async fn admit(State(tokens): State<Tokens>, request: Request, next: Next) -> Response {
+    if tokens.admit(request.headers()) {
+        return next.run(request).await;
+    }
+    let remedy = if tokens.is_empty() {
+        "no admin token is configured: set FAREBOX_ADMIN_TOKEN, or server.admin.token_file, and start the sidecar again"
+    } else {
+        "show an admin token: Authorization: Bearer …"
+    };
+    reply::unauthorized(language(request.headers()), remedy)
 }
 
 /// The process runs and answers; nothing else is asked, so that a dead database does not get it restarted.
@@ -37,7 +77,7 @@ struct Readiness {
     redis: CacheHealth,
 }
 
-async fn readyz(State(Probes { app, cache }): State<Probes>) -> Response {
+async fn readyz(State(Operators { app, cache, .. }): State<Operators>) -> Response {
     let (database, redis) = tokio::join!(app.ready(), cache.health());
     let (status, word, database) = match database {
         Ok(()) => (StatusCode::OK, "ready", "ok".to_owned()),
@@ -51,4 +91,10 @@ async fn readyz(State(Probes { app, cache }): State<Probes>) -> Response {
             reply::internal(farebox_core::code::Language::English)
         }
     }
+}
+
+async fn metrics(State(Operators { metrics, .. }): State<Operators>) -> Response {
+    let mut response = Response::new(Body::from(metrics.render()));
+    response.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);
+    response
 }

@@ -15,6 +15,7 @@ use super::*;
 use crate::app::{App, Settings};
 use crate::cache::Cache;
 use crate::config::Secret;
+use crate::metrics::Metrics;
 use crate::store::Store;
 
 /// Use cases on a database that nobody started.
@@ -38,6 +39,21 @@ fn tokens() -> Tokens {
 
 fn gateways() -> Router {
     internal(Gateways::new(app(), tokens(), Duration::from_millis(200)))
+}
+
+/// The admin listener, as an operator who configured these tokens has it.
+fn operators(tokens: &[&str]) -> Router {
+    let tokens: Vec<_> = tokens.iter().copied().map(Secret::new).collect();
+    super::admin(Operators {
+        app: app(),
+        cache: Cache::open(None).unwrap(),
+        metrics: Metrics::detached().unwrap(),
+        tokens: Tokens::new(&tokens),
+    })
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).header("accept-language", "en").body(Body::empty()).unwrap()
 }
 
 fn post(body: impl Into<Body>) -> Request<Body> {
@@ -149,8 +165,13 @@ async fn beyond_the_bound_and_beyond_the_timeout_a_gateway_is_told_to_come_again
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems_on_every_listener() {
-    let admin = || super::admin(app(), Cache::open(None).unwrap());
-    for (router, path) in [(gateways(), SYNC_PATH), (admin(), "/healthz"), (public(), "/health")] {
+    let admin = || operators(&[]);
+    for (router, path) in [
+        (gateways(), SYNC_PATH),
+        (admin(), "/healthz"),
+        (admin(), "/metrics"),
+        (public(), "/health"),
+    ] {
         let unknown = Request::get("/nowhere").body(Body::empty()).unwrap();
         let reply = send(router.clone(), unknown).await;
         assert_eq!(reply.status, StatusCode::NOT_FOUND);
@@ -166,8 +187,7 @@ async fn unknown_paths_and_methods_are_problems_on_every_listener() {
 
 #[tokio::test]
 async fn the_process_is_alive_but_not_ready_without_its_database() {
-    let admin = || super::admin(app(), Cache::open(None).unwrap());
-    let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    let admin = || operators(&[]);
     let alive = send(admin(), get("/healthz")).await;
     assert_eq!((alive.status, alive.body.as_str()), (StatusCode::OK, r#"{"status":"alive"}"#));
 
@@ -188,4 +208,91 @@ async fn the_predecessors_health_check_finds_its_envelope() {
         body.to_string(),
         r#"{"data":{"service":"billing-service","status":"UP","timestamp":0},"errorCode":"","errorMessage":"","host":"","showType":0,"success":true,"traceId":""}"#
     );
+}
+
+/// The guard over a route, as the admin listener mounts it.
+fn guarded(tokens: &[&str]) -> Router {
+    let tokens: Vec<_> = tokens.iter().copied().map(Secret::new).collect();
+    let dummy = Router::new().route("/admin/v1/orders", axum::routing::get(async || "orders"));
+    with_fallbacks(super::admin::guard(dummy, Tokens::new(&tokens)))
+}
+
+fn showing(mut request: Request<Body>, authorization: &str) -> Request<Body> {
+    request.headers_mut().insert("authorization", authorization.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn an_operator_shows_one_of_the_admin_tokens() {
+    let request = |value| showing(get("/admin/v1/orders"), value);
+    for value in ["Bearer old", "bearer new"] {
+        let reply = send(guarded(&["old", "new"]), request(value)).await;
+        assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, "orders"), "{value}");
+    }
+    for refused in [get("/admin/v1/orders"), request("Bearer other"), request("old")] {
+        let reply = send(guarded(&["old", "new"]), refused).await;
+        assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(reply.headers["www-authenticate"], "Bearer");
+        let problem = reply.problem();
+        assert_eq!(problem.code, 100_104);
+        assert_eq!(problem.detail, "show an admin token: Authorization: Bearer …");
+    }
+}
+
+#[tokio::test]
+async fn without_an_admin_token_nobody_gets_in_and_is_told_what_to_set() {
+    for request in [get("/admin/v1/orders"), showing(get("/admin/v1/orders"), "Bearer ")] {
+        let reply = send(guarded(&[]), request).await;
+        assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            reply.problem().detail,
+            "no admin token is configured: set FAREBOX_ADMIN_TOKEN, or server.admin.token_file, and start the sidecar again"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_learn_which_admin_routes_exist() {
+    let delete = |path: &str| {
+        let mut request = get(path);
+        *request.method_mut() = Method::DELETE;
+        request
+    };
+    let known = "/admin/v1/orders";
+    for router in [|| guarded(&["good"]), || operators(&["good"])] {
+        for request in [get("/admin/v1/unknown"), get("/admin/v1/a/b"), delete("/admin/v1/x")] {
+            let reply = send(router(), request).await;
+            assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+        }
+        let reply = send(router(), showing(get("/admin/v1/unknown"), "Bearer good")).await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND);
+        assert_eq!(reply.problem().detail, "nothing stands at /admin/v1/unknown");
+    }
+    assert_eq!(send(guarded(&["good"]), delete(known)).await.status, StatusCode::UNAUTHORIZED);
+    let reply = send(guarded(&["good"]), showing(delete(known), "Bearer good")).await;
+    assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(reply.problem().code, 100_001);
+}
+
+#[tokio::test]
+async fn orchestrators_and_prometheus_need_no_token() {
+    for path in ["/healthz", "/metrics"] {
+        let reply = send(operators(&["good"]), get(path)).await;
+        assert_eq!(reply.status, StatusCode::OK, "{path}");
+    }
+    let ready = send(operators(&["good"]), get("/readyz")).await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE, "the database is away");
+}
+
+#[tokio::test]
+async fn metrics_are_told_in_the_format_of_prometheus() {
+    let metrics = crate::metrics::install().unwrap();
+    crate::metrics::callback(crate::metrics::CallbackResult::Unsigned);
+    let cache = Cache::open(None).unwrap();
+    let admin = super::admin(Operators { app: app(), cache, metrics, tokens: tokens() });
+    let reply = send(admin, get("/metrics")).await;
+    assert_eq!(reply.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let counted = "billing_recharge_callback_total{result=\"unsigned\"} ";
+    let value = reply.body.lines().find_map(|line| line.strip_prefix(counted)).unwrap();
+    assert_ne!(value, "0", "{}", reply.body);
 }

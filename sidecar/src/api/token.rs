@@ -1,4 +1,4 @@
-//! Who may speak as a gateway: whoever shows one of the configured tokens.
+//! Who may speak as a gateway or as an operator: whoever shows one of the configured tokens.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -15,6 +15,11 @@ impl Tokens {
     /// The tokens that are accepted; with none, nobody is.
     pub fn new(tokens: &[Secret]) -> Self {
         Self(tokens.iter().map(|token| digest(token.expose().as_bytes())).collect())
+    }
+
+    /// Whether no token is configured.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether the request carries one of them, and carries it once.

@@ -80,9 +80,10 @@ fn of_serve(err: &ServeError) -> u8 {
         ServeError::Config(_) | ServeError::Redis(_) => super::EXIT_USAGE,
         ServeError::Store(err) => of_store(err),
         ServeError::NotReady(err) => of_readiness(err),
-        ServeError::Listen(_) | ServeError::ReadyFile { .. } | ServeError::Signals(_) => {
-            EXIT_FAILURE
-        }
+        ServeError::Listen(_)
+        | ServeError::ReadyFile { .. }
+        | ServeError::Signals(_)
+        | ServeError::Metrics(_) => EXIT_FAILURE,
     }
 }
 
