@@ -8,12 +8,18 @@ use farebox_core::problem::Problem;
 
 pub use self::admin::Operators;
 pub use self::gateway::Gateways;
+pub use self::identity::{Identities, IdentityError};
+pub use self::public::Public;
 use self::reply::{language, problem};
 pub use self::token::Tokens;
 
 mod admin;
+mod amount;
 mod body;
 mod gateway;
+mod identity;
+mod key;
+mod orders;
 mod public;
 mod reply;
 mod token;
@@ -32,8 +38,8 @@ pub fn admin(operators: Operators) -> Router {
 }
 
 /// What users and payment callbacks reach.
-pub fn public() -> Router {
-    with_fallbacks(public::routes())
+pub fn public(users: Public) -> Router {
+    with_fallbacks(public::routes(users))
 }
 
 fn with_fallbacks(router: Router) -> Router {

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::failure::Failure;
 use crate::app::App;
+use crate::assembly::assemble;
 use crate::config::{Config, Environment, Log, LogLevel};
 use crate::store::Store;
 use crate::{server, telemetry};
@@ -20,6 +21,7 @@ mod account;
 mod check_config;
 mod failure;
 mod invariants;
+mod orders;
 mod prices;
 mod table;
 
@@ -57,6 +59,9 @@ enum Command {
     /// Look at accounts and change their balance.
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Look at recharge orders and give money back.
+    #[command(subcommand)]
+    Orders(orders::OrdersCommand),
     /// Look at prices.
     #[command(subcommand)]
     Prices(prices::PricesCommand),
@@ -133,6 +138,9 @@ async fn execute_command(
         Command::Account(command) => {
             with_app(config, async |app| account::execute(command, app).await).await
         }
+        Command::Orders(command) => {
+            with_app(config, async |app| orders::execute(command, app).await).await
+        }
         Command::Prices(command) => {
             with_app(config, async |app| prices::execute(command, app).await).await
         }
@@ -176,7 +184,7 @@ async fn with_app(
     work: impl AsyncFnOnce(&App) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     with_store(config, async |store| {
-        let app = App::new(store.clone(), config.settings());
+        let (app, _) = assemble(config, store.clone())?;
         app.ready().await?;
         work(&app).await
     })

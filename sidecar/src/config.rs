@@ -219,11 +219,12 @@ impl Config {
         let Leases { ttl, boot_grace } = self.leases;
         Settings {
             currency,
-            currency_decimals: 2,
+            currency_decimals: crate::currency::decimals(&self.billing.currency)
+                .unwrap_or_default(),
             time_zone,
             free_quotas,
             prices,
-            recharge_max: Nanos::new(999_999_990_000_000),
+            recharge_max: self.recharge_max,
             lease_ttl: ttl,
             boot_grace,
         }

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod app;
+pub mod assembly;
 pub mod cache;
 mod calendar;
 pub mod cli;

@@ -11,9 +11,10 @@ use farebox_core::order::{Method, PaymentStatus};
 use farebox_payment::v1::payment_service_client::PaymentServiceClient;
 use farebox_payment::v1::{self, get_payment_request::By};
 use tokio::time::Instant;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
 
+use crate::config::{HostPort, PaymentService, Tls, TlsIdentity};
 use crate::metrics::{self, PaymentCall as Call, PaymentCallResult as CallResult};
 
 /// Calls that are on their way at the same time; further ones wait for their turn within their deadline.
@@ -35,21 +36,6 @@ const MESSAGE_CHARACTERS_MAX: usize = 200;
 /// Who asks for payments.
 const SOURCE: &str = "billing";
 
-/// Where the payment service is, and what it is told about us.
-#[derive(Debug, Clone)]
-pub struct PaymentSettings {
-    /// `host:port`.
-    pub addr: String,
-    /// The longest time of one call.
-    pub timeout: Duration,
-    /// Where callbacks go.
-    pub notify_url: String,
-    /// Where a payer goes afterwards when the request does not say.
-    pub return_url: Option<String>,
-    /// TLS, unless the connection is plain.
-    pub tls: Option<ClientTlsConfig>,
-}
-
 /// Settings that no connection can be made with.
 #[derive(Debug, thiserror::Error)]
 #[error("payment_service cannot be used: {0}; check grpc_addr and the files under tls")]
@@ -59,7 +45,12 @@ pub struct PaymentSettingsError(#[from] tonic::transport::Error);
 #[derive(Clone)]
 pub struct PaymentClient {
     client: PaymentServiceClient<Channel>,
-    settings: PaymentSettings,
+    addr: HostPort,
+    timeout: Duration,
+    /// Where callbacks go.
+    notify_url: String,
+    /// Where a payer goes afterwards when the request does not say.
+    return_url: Option<String>,
 }
 
 /// Why a call has no answer.
@@ -139,28 +130,35 @@ pub(crate) struct NewRefund<'a> {
 
 impl PaymentClient {
     /// Prepares the connection; nothing is sent yet.
-    pub fn new(settings: PaymentSettings) -> Result<Self, PaymentSettingsError> {
-        let scheme = if settings.tls.is_some() { "https" } else { "http" };
-        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", settings.addr))?
+    pub fn new(settings: &PaymentService) -> Result<Self, PaymentSettingsError> {
+        let PaymentService { grpc_addr, timeout, notify_url, return_url, tls, .. } = settings;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{grpc_addr}"))?
             .connect_timeout(CONNECT_TIMEOUT)
             .concurrency_limit(CALLS_MAX)
             .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(settings.timeout)
+            .keep_alive_timeout(*timeout)
             .tcp_nodelay(true);
-        if let Some(tls) = settings.tls.clone() {
-            endpoint = endpoint.tls_config(tls)?;
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls_config(client_tls(tls))?;
         }
-        Ok(Self { client: PaymentServiceClient::new(endpoint.connect_lazy()), settings })
+        Ok(Self {
+            client: PaymentServiceClient::new(endpoint.connect_lazy()),
+            addr: grpc_addr.clone(),
+            timeout: *timeout,
+            notify_url: notify_url.clone(),
+            return_url: return_url.clone(),
+        })
     }
 
     /// The longest time of one call.
     pub(crate) fn timeout(&self) -> Duration {
-        self.settings.timeout
+        self.timeout
     }
 
     /// Begins a payment; the same one again for the same order.
     pub(crate) async fn create(&self, new: &NewPayment<'_>) -> Result<Begun, PaymentError> {
-        let return_url = new.return_url.or(self.settings.return_url.as_deref());
+        let return_url = new.return_url.or(self.return_url.as_deref());
         let request = v1::CreatePaymentRequest {
             order_id: new.order_id.to_owned(),
             user_id: new.user_id.to_owned(),
@@ -170,7 +168,7 @@ impl PaymentClient {
             method: wire_method(new.method).into(),
             subject: new.subject.clone(),
             return_url: return_url.unwrap_or_default().to_owned(),
-            notify_url: self.settings.notify_url.clone(),
+            notify_url: self.notify_url.clone(),
             client_ip: new.client_ip.to_owned(),
             expires_at: Some(timestamp(new.expires_at)),
         };
@@ -242,11 +240,11 @@ impl PaymentClient {
         &self,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, PaymentError> {
-        match tokio::time::timeout(self.settings.timeout, call).await {
+        match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => Err(why(&status)),
             Err(_) => {
-                let message = format!("no answer within {:?}", self.settings.timeout);
+                let message = format!("no answer within {:?}", self.timeout);
                 Err(PaymentError::Unreachable { message })
             }
         }
@@ -265,7 +263,24 @@ impl PaymentClient {
 
 impl fmt::Debug for PaymentClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PaymentClient").field("addr", &self.settings.addr).finish_non_exhaustive()
+        f.debug_struct("PaymentClient")
+            .field("addr", &self.addr.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+/// TLS with the configured authority, or those that the system trusts; with a certificate of our own where one is configured.
+fn client_tls(settings: &Tls) -> ClientTlsConfig {
+    let mut tls = match &settings.ca_pem {
+        Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    if let Some(TlsIdentity { cert_pem, key_pem }) = &settings.identity {
+        tls = tls.identity(Identity::from_pem(cert_pem, key_pem.expose()));
+    }
+    match &settings.server_name {
+        Some(name) => tls.domain_name(name),
+        None => tls,
     }
 }
 

@@ -12,13 +12,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::listener::{Bound, ListenError, Protocols};
-use crate::api::{self, Gateways, Operators, Tokens};
-use crate::app::{App, NotReady};
-use crate::cache::{Cache, CacheError};
+use crate::api::{self, Gateways, Identities, Operators, Public, Tokens};
+use crate::app::NotReady;
+use crate::assembly::{AssemblyError, assemble};
 use crate::config::{Config, ConfigError};
 use crate::jobs;
 use crate::metrics::{self, MetricsError};
 use crate::store::{Store, StoreError};
+use crate::webhook::{CallbackKeyError, CallbackKeys};
 
 mod listener;
 
@@ -31,9 +32,12 @@ pub enum ServeError {
     /// A secret that only `serve` needs is missing.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The Redis settings cannot be used; a Redis that is merely away is no error.
-    #[error("data.redis.addr cannot be used: {0}")]
-    Redis(#[from] CacheError),
+    /// The settings of what stands beside the database cannot be used.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
+    /// A callback secret is no key.
+    #[error("payment_service {0}")]
+    CallbackKey(#[from] CallbackKeyError),
     /// The price book was not brought in line.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -79,17 +83,16 @@ pub async fn serve(
     store: Store,
     ready_file: Option<PathBuf>,
 ) -> Result<(), ServeError> {
-    let tokens = Tokens::new(config.require_gateway_tokens()?);
-    config.require_callback_secrets()?;
+    let gateway_tokens = config.require_gateway_tokens()?;
+    let callback_keys = CallbackKeys::new(config.require_callback_secrets()?)?;
     if let Some(path) = &ready_file {
         remove_stale(path)?;
     }
     let metrics = metrics::install()?;
-    let app = App::new(store.clone(), config.settings());
+    let (app, cache) = assemble(config, store.clone())?;
     app.ready().await?;
     let changed = app.seed_prices().await?;
     tracing::info!(price.changed_count = changed, "the price book follows the configuration");
-    let cache = Cache::open(config.redis.as_ref())?;
     let listeners = Listeners::bind(config).await?;
     let addresses = listeners.addresses();
 
@@ -101,9 +104,12 @@ pub async fn serve(
         async move { cache.announce().await }
     });
     tokio::spawn(metrics.clone().upkeep(stopping.clone()));
-    let gateways = Gateways::new(app.clone(), tokens, config.server.internal.timeout);
+    let gateways =
+        Gateways::new(app.clone(), Tokens::new(gateway_tokens), config.server.internal.timeout);
+    let identities = Identities::new(gateway_tokens);
+    let public = Public::new(app.clone(), identities, callback_keys, config.server.public.timeout);
     let operators = Operators { app, cache, metrics, tokens: Tokens::new(&config.admin_tokens) };
-    let servers = listeners.spawn(gateways, operators, &stopping);
+    let servers = listeners.spawn(gateways, operators, public, &stopping);
     if let Some(path) = &ready_file {
         write_ready(path, &addresses)?;
     }
@@ -135,6 +141,7 @@ impl Listeners {
         self,
         gateways: Gateways,
         operators: Operators,
+        users: Public,
         stopping: &watch::Receiver<bool>,
     ) -> JoinSet<()> {
         let Self { internal, admin, public } = self;
@@ -142,7 +149,7 @@ impl Listeners {
         let routes = api::internal(gateways);
         servers.spawn(internal.serve(routes, Protocols::Http1And2, stopping.clone()));
         servers.spawn(admin.serve(api::admin(operators), Protocols::Http1, stopping.clone()));
-        servers.spawn(public.serve(api::public(), Protocols::Http1, stopping.clone()));
+        servers.spawn(public.serve(api::public(users), Protocols::Http1, stopping.clone()));
         servers
     }
 }

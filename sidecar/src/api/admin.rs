@@ -16,6 +16,8 @@ use crate::app::App;
 use crate::cache::{Cache, CacheHealth};
 use crate::metrics::Metrics;
 
+mod orders;
+
 /// The exposition format of Prometheus, as its servers ask for it.
 const METRICS_TYPE: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -34,7 +36,7 @@ pub struct Operators {
 }
 
 pub(super) fn routes(operators: Operators) -> Router {
-    let guarded = guard(Router::new(), operators.tokens.clone());
+    let guarded = guard(orders::routes(operators.app.clone()), operators.tokens.clone());
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))

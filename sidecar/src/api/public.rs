@@ -1,58 +1,61 @@
-//! The public listener: for now `GET /health`, in the envelope that the predecessor's callers parse.
+//! The public listener: users through the gateway, callbacks of the payment service, and `GET /health`.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::Response;
-use axum::routing::get;
-use chrono::Utc;
-use serde::Serialize;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
 
-use super::reply;
+use super::identity::Identities;
+use crate::app::App;
+use crate::webhook::CallbackKeys;
 
-pub(super) fn routes() -> Router {
-    Router::new().route("/health", get(health))
+mod callback;
+mod health;
+mod orders;
+mod recharge;
+
+/// Recharge requests that are dealt with at the same time; further ones wait for their turn.
+const RECHARGES_AT_ONCE: usize = 64;
+
+/// Callbacks that are dealt with at the same time; further ones wait for their turn. Each needs a database connection.
+const CALLBACKS_AT_ONCE: usize = 32;
+
+/// What the listener needs.
+#[derive(Debug, Clone)]
+pub struct Public {
+    app: App,
+    identities: Identities,
+    callback_keys: CallbackKeys,
+    timeout: Duration,
+    recharges: Arc<Semaphore>,
+    callbacks: Arc<Semaphore>,
 }
 
-/// The predecessor's envelope of every reply. All members are always there.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<T> {
-    success: bool,
-    #[serde(rename = "data")]
-    payload: T,
-    error_code: &'static str,
-    error_message: &'static str,
-    /// 0: nothing is shown to the user.
-    show_type: u8,
-    trace_id: &'static str,
-    host: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-struct Health {
-    status: &'static str,
-    service: &'static str,
-    /// Seconds since 1970.
-    timestamp: i64,
-}
-
-async fn health() -> Response {
-    let payload =
-        Health { status: "UP", service: "billing-service", timestamp: Utc::now().timestamp() };
-    let envelope = Envelope {
-        success: true,
-        payload,
-        error_code: "",
-        error_message: "",
-        show_type: 0,
-        trace_id: "",
-        host: "",
-    };
-    match serde_json::to_string(&envelope) {
-        Ok(body) => reply::json(StatusCode::OK, body),
-        Err(err) => {
-            tracing::error!(error = %err, "a health report was not written");
-            reply::internal(farebox_core::code::Language::Chinese)
-        }
+impl Public {
+    /// Users whom `identities` vouch for, callbacks signed with one of `callback_keys`; reads are answered within `timeout`.
+    pub fn new(
+        app: App,
+        identities: Identities,
+        callback_keys: CallbackKeys,
+        timeout: Duration,
+    ) -> Self {
+        let recharges = Arc::new(Semaphore::new(RECHARGES_AT_ONCE));
+        let callbacks = Arc::new(Semaphore::new(CALLBACKS_AT_ONCE));
+        Self { app, identities, callback_keys, timeout, recharges, callbacks }
     }
+}
+
+/// The second address of each pair is that of the predecessor's later versions.
+pub(super) fn routes(public: Public) -> Router {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/api/v1/billing/recharge", post(recharge::recharge))
+        .route("/billing/v1/billing/recharge", post(recharge::recharge))
+        .route("/api/v1/billing/orders", get(orders::list))
+        .route("/api/v1/billing/orders/{order_id}", get(orders::show))
+        .route("/internal/v1/billing/callback", post(callback::callback))
+        .route("/billing/v1/internal/callback", post(callback::callback))
+        .with_state(public)
 }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use farebox_core::code::{Code, Language};
 use farebox_core::problem::{self, Problem};
+use serde::Serialize;
 
 use crate::app::SyncError;
 use crate::store::StoreError;
@@ -27,6 +28,17 @@ pub(super) fn json(status: StatusCode, body: String) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// A successful reply with a value's JSON.
+pub(super) fn value<T: Serialize>(status: StatusCode, value: &T, language: Language) -> Response {
+    match serde_json::to_string(value) {
+        Ok(body) => json(status, body),
+        Err(err) => {
+            tracing::error!(error = %err, "a reply was not written");
+            internal(language)
+        }
+    }
 }
 
 /// A problem as its own body says it.

@@ -17,14 +17,17 @@ use crate::cache::Cache;
 use crate::config::Secret;
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::webhook::CallbackKeys;
 
 /// Use cases on a database that nobody started.
 fn app() -> App {
     let settings = Settings {
         currency: "CNY".to_owned(),
+        currency_decimals: 2,
         time_zone: chrono_tz::UTC,
         free_quotas: BTreeMap::new(),
         prices: BTreeMap::new(),
+        recharge_max: "999999.99".parse().unwrap(),
         lease_ttl: Duration::from_secs(10),
         boot_grace: Duration::from_secs(1),
     };
@@ -54,6 +57,15 @@ fn operators(tokens: &[&str]) -> Router {
 
 fn get(path: &str) -> Request<Body> {
     Request::get(path).header("accept-language", "en").body(Body::empty()).unwrap()
+}
+
+/// What the payment service signs callbacks with.
+const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+fn users() -> Router {
+    let identities = Identities::new(&[Secret::new("good-token")]);
+    let keys = CallbackKeys::new(&[Secret::new(SECRET)]).unwrap();
+    public(Public::new(app(), identities, keys, Duration::from_millis(200)))
 }
 
 fn post(body: impl Into<Body>) -> Request<Body> {
@@ -170,7 +182,7 @@ async fn unknown_paths_and_methods_are_problems_on_every_listener() {
         (gateways(), SYNC_PATH),
         (admin(), "/healthz"),
         (admin(), "/metrics"),
-        (public(), "/health"),
+        (users(), "/health"),
     ] {
         let unknown = Request::get("/nowhere").body(Body::empty()).unwrap();
         let reply = send(router.clone(), unknown).await;
@@ -200,7 +212,7 @@ async fn the_process_is_alive_but_not_ready_without_its_database() {
 #[tokio::test]
 async fn the_predecessors_health_check_finds_its_envelope() {
     let request = Request::get("/health").body(Body::empty()).unwrap();
-    let reply = send(public(), request).await;
+    let reply = send(users(), request).await;
     let mut body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
     assert!(body["data"]["timestamp"].is_i64());
     body["data"]["timestamp"] = 0.into();

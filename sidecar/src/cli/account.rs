@@ -68,7 +68,7 @@ struct Made<'c> {
 
 async fn credit(app: &App, credit: Credit, output: OutputArgs) -> Result<(), Failure> {
     let outcome = app.credit(&credit).await.map_err(|err| match err {
-        CreditError::Store(problem) => Failure::CreditUnknown { key: credit.key.clone(), problem },
+        CreditError::Store(problem) => Failure::Unknown { key: credit.key.clone(), problem },
         CreditError::Zero
         | CreditError::Length { .. }
         | CreditError::Conflict { .. }
@@ -175,12 +175,12 @@ fn describe_records(records: &[RecordView]) -> String {
     format!("\nnewest records\n{}", table(&columns, rows))
 }
 
-fn random_key() -> String {
+pub(super) fn random_key() -> String {
     format!("cli-{:032x}", rand::random::<u128>())
 }
 
 /// Who sits at the terminal, as far as the environment says.
-fn actor() -> String {
+pub(super) fn actor() -> String {
     let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     format!("cli:{}", user.as_deref().unwrap_or("unknown"))
 }

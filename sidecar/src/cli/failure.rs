@@ -2,7 +2,8 @@
 
 use std::io;
 
-use crate::app::{CreditError, NotReady};
+use crate::app::{CreditError, ImportError, NotReady, OrdersError, RefundError};
+use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
 use crate::server::ServeError;
 use crate::store::StoreError;
@@ -26,6 +27,8 @@ pub(super) enum Failure {
     #[error(transparent)]
     NotReady(#[from] NotReady),
     #[error(transparent)]
+    Assembly(#[from] AssemblyError),
+    #[error(transparent)]
     Serve(#[from] ServeError),
     #[error("there is no account {0}; it begins with its first call or credit")]
     NoAccount(String),
@@ -33,7 +36,13 @@ pub(super) enum Failure {
     Credit(CreditError),
     /// Nobody knows whether it was made; asking again under its key tells.
     #[error("{problem}; run it again with --key {key}, it is made once")]
-    CreditUnknown { key: String, problem: StoreError },
+    Unknown { key: String, problem: StoreError },
+    #[error(transparent)]
+    Orders(#[from] OrdersError),
+    #[error(transparent)]
+    Refund(RefundError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
     #[error("violations: {count}; the first is {first}")]
     Violations { count: usize, first: String },
     #[error("the result cannot be written: {0}")]
@@ -50,13 +59,16 @@ impl Failure {
 
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) => super::EXIT_USAGE,
+            Self::Config(_) | Self::Filter(_) | Self::Assembly(_) => super::EXIT_USAGE,
             Self::Connect { .. } => EXIT_UNAVAILABLE,
             Self::Store(err) => of_store(err),
             Self::NotReady(err) => of_readiness(err),
             Self::Serve(err) => of_serve(err),
             Self::Credit(problem) => of_credit(problem),
-            Self::CreditUnknown { problem, .. } => of_store(problem),
+            Self::Unknown { problem, .. } => of_store(problem),
+            Self::Orders(err) => of_orders(err),
+            Self::Refund(err) => of_refund(err),
+            Self::Import(err) => of_import(err),
             Self::NoAccount(_) | Self::Violations { .. } | Self::Output(_) | Self::Runtime(_) => {
                 EXIT_FAILURE
             }
@@ -77,7 +89,9 @@ fn of_readiness(err: &NotReady) -> u8 {
 
 fn of_serve(err: &ServeError) -> u8 {
     match err {
-        ServeError::Config(_) | ServeError::Redis(_) => super::EXIT_USAGE,
+        ServeError::Config(_) | ServeError::Assembly(_) | ServeError::CallbackKey(_) => {
+            super::EXIT_USAGE
+        }
         ServeError::Store(err) => of_store(err),
         ServeError::NotReady(err) => of_readiness(err),
         ServeError::Listen(_)
@@ -94,5 +108,33 @@ fn of_credit(err: &CreditError) -> u8 {
         CreditError::Conflict { .. }
         | CreditError::Insufficient { .. }
         | CreditError::OutOfRange { .. } => EXIT_FAILURE,
+    }
+}
+
+fn of_orders(err: &OrdersError) -> u8 {
+    match err {
+        OrdersError::Limit { .. } | OrdersError::Cursor => super::EXIT_USAGE,
+        OrdersError::Unknown { .. } => EXIT_FAILURE,
+        OrdersError::RedisAway { .. } => EXIT_UNAVAILABLE,
+        OrdersError::Store(err) => of_store(err),
+    }
+}
+
+fn of_refund(err: &RefundError) -> u8 {
+    match err {
+        RefundError::Length { .. } | RefundError::Amount(_) => super::EXIT_USAGE,
+        RefundError::Store(err) => of_store(err),
+        RefundError::NotConfigured
+        | RefundError::UnknownOrder { .. }
+        | RefundError::NoPayment { .. }
+        | RefundError::Refusal(_)
+        | RefundError::Conflict { .. } => EXIT_FAILURE,
+    }
+}
+
+fn of_import(err: &ImportError) -> u8 {
+    match err {
+        ImportError::Redis(_) => EXIT_UNAVAILABLE,
+        ImportError::Store(err) => of_store(err),
     }
 }

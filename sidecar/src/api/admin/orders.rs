@@ -1,0 +1,146 @@
+//! `/admin/v1/orders` and `/admin/v1/anomalies`: every user's orders, refunds, and payments that did not fit.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use axum::routing::{get, post};
+use farebox_core::code::{Code, Language};
+use farebox_core::order::RefundRefusal;
+use farebox_core::problem::Problem;
+use serde::{Deserialize, Serialize};
+
+use super::super::amount::Amount;
+use super::super::body::{self, Limit};
+use super::super::key;
+use super::super::orders::{answer, filter};
+use super::super::reply::{self, language, problem};
+use crate::app::{AnomalyView, App, NewRefund, RefundError, RefundView};
+
+/// The largest body.
+const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the refund alone" };
+
+/// How long looking may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The newest anomalies that are shown.
+const ANOMALIES: u32 = 100;
+
+/// Who acts, in the audit log.
+const ACTOR: &str = "admin api";
+
+pub(super) fn routes(app: App) -> Router {
+    Router::new()
+        .route("/admin/v1/orders", get(list))
+        .route("/admin/v1/orders/{order_id}", get(show))
+        .route("/admin/v1/orders/{order_id}/refund", post(refund))
+        .route("/admin/v1/anomalies", get(anomalies))
+        .with_state(app)
+}
+
+async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    match filter(&uri, &["user", "state", "limit", "cursor"], language) {
+        Ok(filter) => answer(language, TIMEOUT, app.orders(&filter)).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn show(
+    State(app): State<App>,
+    Path(order_id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    answer(language(&headers), TIMEOUT, app.order(&order_id, None)).await
+}
+
+#[derive(Debug, Serialize)]
+struct Anomalies {
+    anomalies: Vec<AnomalyView>,
+}
+
+async fn anomalies(State(app): State<App>, headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    match app.anomalies(ANOMALIES).await {
+        Ok(anomalies) => reply::value(StatusCode::OK, &Anomalies { anomalies }, language),
+        Err(err) => reply::store_failed(language, &err),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    /// All that is left, when it is not said.
+    #[serde(default)]
+    amount: Option<Amount>,
+    reason: String,
+    #[serde(default)]
+    allow_receivable: bool,
+}
+
+async fn refund(
+    State(app): State<App>,
+    Path(order_id): Path<String>,
+    request: Request,
+) -> Response {
+    let language = language(request.headers());
+    let new = match read(order_id, request, language).await {
+        Ok(new) => new,
+        Err(refusal) => return *refusal,
+    };
+    // What has begun is finished, whether or not the operator still waits.
+    let task = tokio::spawn(async move { app.refund(&new).await });
+    match task.await {
+        Ok(Ok(refund)) => {
+            let is_pending = refund.state == "pending";
+            let status = if is_pending { StatusCode::ACCEPTED } else { StatusCode::OK };
+            reply::value::<RefundView>(status, &refund, language)
+        }
+        Ok(Err(err)) => failed(language, &err),
+        Err(err) => {
+            tracing::error!(error = %err, "a refund was not finished");
+            reply::internal(language)
+        }
+    }
+}
+
+async fn read(
+    order_id: String,
+    request: Request,
+    language: Language,
+) -> Result<NewRefund, Box<Response>> {
+    let (head, body) = request.into_parts();
+    let key = key::idempotency_key(&head.headers, language)?;
+    let body = body::read(&head.headers, body, LIMIT, language).await?;
+    let body: Body =
+        body::parse(&body).map_err(|malformed| Box::new(malformed.into_response(language)))?;
+    Ok(NewRefund {
+        order_id,
+        amount: body.amount.map(|amount| amount.0),
+        reason: body.reason,
+        key,
+        actor: ACTOR.to_owned(),
+        allow_receivable: body.allow_receivable,
+    })
+}
+
+fn failed(language: Language, err: &RefundError) -> Response {
+    let with = |code| Problem::new(code, language, err.to_string());
+    let plain = match err {
+        RefundError::Store(store) => return reply::store_failed(language, store),
+        RefundError::NotConfigured => with(Code::PaymentNotConfigured),
+        RefundError::UnknownOrder { .. } => with(Code::OrderNotFound),
+        RefundError::Length { field, .. } => with(Code::InvalidArgument).with_field(*field),
+        RefundError::Amount(_) => with(Code::InvalidArgument).with_field("amount"),
+        RefundError::Conflict { .. } => with(Code::Conflict).with_field(key::IDEMPOTENCY_KEY),
+        RefundError::NoPayment { .. } | RefundError::Refusal(RefundRefusal::NotPaid { .. }) => {
+            with(Code::Conflict)
+        }
+        RefundError::Refusal(RefundRefusal::MoreThanPaid { .. } | RefundRefusal::Spent { .. }) => {
+            with(Code::Conflict).with_field("amount")
+        }
+    };
+    problem(language, plain)
+}

@@ -1,0 +1,37 @@
+//! `GET /api/v1/billing/orders` and `GET /api/v1/billing/orders/{order_id}`: a user's own orders.
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+
+use super::super::orders::{answer, filter};
+use super::super::reply::language;
+use super::Public;
+
+pub(super) async fn list(State(public): State<Public>, uri: Uri, headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    let account = match public.identities.account(&headers) {
+        Ok(account) => account,
+        Err(err) => return err.answer(language),
+    };
+    let filter = match filter(&uri, &["state", "limit", "cursor"], language) {
+        Ok(filter) => crate::app::OrderFilter { account: Some(account), ..filter },
+        Err(refusal) => return *refusal,
+    };
+    answer(language, public.timeout, public.app.orders(&filter)).await
+}
+
+pub(super) async fn show(
+    State(public): State<Public>,
+    Path(order_id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let language = language(&headers);
+    match public.identities.account(&headers) {
+        Ok(account) => {
+            let order = public.app.order(&order_id, Some(&account));
+            answer(language, public.timeout, order).await
+        }
+        Err(err) => err.answer(language),
+    }
+}
