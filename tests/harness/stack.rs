@@ -237,7 +237,7 @@ impl Plan {
         }
     }
 
-    fn fill(&self, sidecar: SocketAddr, upstream: SocketAddr) -> Result<Template, StackError> {
+    fn fill(&self, sidecar: &Addresses, upstream: SocketAddr) -> Result<Template, StackError> {
         let listener_port = match self.ports {
             Ports::Free => 0,
             Ports::Documented => port::preferred(10_000).port(),
@@ -249,8 +249,10 @@ impl Plan {
             .set("filter", binaries::filter()?.display())?
             .set("upstream_address", upstream.ip())?
             .set("upstream_port", upstream.port())?
-            .set("sidecar_address", sidecar.ip())?
-            .set("sidecar_port", sidecar.port())?;
+            .set("sidecar_address", sidecar.internal.ip())?
+            .set("sidecar_port", sidecar.internal.port())?
+            .set("public_address", sidecar.http.ip())?
+            .set("public_port", sidecar.http.port())?;
         for (mark, value) in &self.marks {
             template = template.set(mark, value)?;
         }
@@ -290,7 +292,7 @@ impl Stack {
         let (mut template, mut gateway) = (None, None);
         if plan.gateway {
             tell("Envoy");
-            let filled = plan.fill(sidecar.addresses().internal, upstream.addr())?;
+            let filled = plan.fill(&sidecar.addresses(), upstream.addr())?;
             gateway = Some(Gateway::start(folder, "envoy", &filled, plan.workers).await?);
             template = Some(filled);
         }
