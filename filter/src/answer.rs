@@ -127,16 +127,8 @@ impl Reason {
             Self::Funds(funds) => match funds.code {
                 Code::InsufficientQuota => Stat::RefusedQuota,
                 Code::UnknownService => Stat::RefusedService,
-                Code::InsufficientBalance
-                | Code::InvalidArgument
-                | Code::Unauthorized
-                | Code::TokenExpired
-                | Code::TokenInvalid
-                | Code::Misconfigured
-                | Code::Unavailable
-                | Code::Overloaded
-                | Code::NotFound
-                | Code::Conflict => Stat::RefusedBalance,
+                // The balance's own code, and whatever else a newer sidecar may refuse for.
+                _ => Stat::RefusedBalance,
             },
         }
     }

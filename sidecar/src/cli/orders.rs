@@ -234,11 +234,25 @@ fn describe_anomalies(anomalies: &[AnomalyView]) -> String {
             anomaly.kind.clone(),
             anomaly.order_id.clone(),
             anomaly.payment_id.clone(),
-            anomaly.expected.to_string(),
-            anomaly.found.to_string(),
+            in_short(&anomaly.expected),
+            in_short(&anomaly.found),
         ]
     });
     table(&columns, rows)
+}
+
+/// What an order or its news says, without the ids that stand beside it: `10 CNY of ada, pending`.
+fn in_short(said: &serde_json::Value) -> String {
+    let text = |name: &str| said[name].as_str();
+    let Some(amount) = text("amount") else { return "-".to_owned() };
+    let mut short = format!("{amount} {}", text("currency").unwrap_or("-"));
+    if let Some(user) = text("user_id") {
+        short.push_str(&format!(" of {user}"));
+    }
+    if let Some(state) = text("state").or(text("status")) {
+        short.push_str(&format!(", {state}"));
+    }
+    short
 }
 
 fn describe_import(report: &ImportReport) -> String {
@@ -329,6 +343,35 @@ mod tests {
         amount  10 CNY
         owed    4 CNY by the account
         key     k1
+        ");
+    }
+
+    #[test]
+    fn an_anomaly_says_what_was_expected_and_what_came() {
+        let anomaly = AnomalyView {
+            id: 1,
+            kind: "amount".to_owned(),
+            order_id: "recharge_1".to_owned(),
+            payment_id: "PAY1".to_owned(),
+            expected: serde_json::json!({
+                "payment_id": "PAY1", "amount": "10", "currency": "CNY", "user_id": "ada", "state": "pending",
+            }),
+            found: serde_json::json!({
+                "payment_id": "PAY1", "amount": "100", "currency": "CNY", "user_id": null, "status": "SUCCESS",
+            }),
+            times_seen: 2,
+            first_seen_at: "2026-11-22T14:00:00.000Z".to_owned(),
+            last_seen_at: "2026-11-22T14:00:31.000Z".to_owned(),
+        };
+        let unknown = AnomalyView {
+            kind: "unknown_order".to_owned(),
+            expected: serde_json::Value::Null,
+            ..anomaly.clone()
+        };
+        insta::assert_snapshot!(describe_anomalies(&[anomaly, unknown]), @r"
+        last seen at              times  does not fit   order       payment  expected                found
+        2026-11-22T14:00:31.000Z      2  amount         recharge_1  PAY1     10 CNY of ada, pending  100 CNY, SUCCESS
+        2026-11-22T14:00:31.000Z      2  unknown_order  recharge_1  PAY1     -                       100 CNY, SUCCESS
         ");
     }
 

@@ -156,26 +156,33 @@ async fn ask(app: &App, callback: &Callback) -> Result<Settled, CallbackError> {
         return Err(unconfirmed(PaymentError::Unreachable { message }));
     };
     let facts = payment.get(&order_id, Some(&callback.payment_id)).await.map_err(unconfirmed)?;
-    let settled = match &facts {
-        Some(facts) if facts.order_id == order_id && facts.payment_id == callback.payment_id => {
-            let news = settle::news_of(app, facts, CreditSource::Callback);
-            settle::settle(app, &order_id, &news).await?
-        }
-        Some(_) | None => Settled::Unchanged(State::Failed),
-    };
-    let confirmed = facts.is_some_and(|facts| {
-        facts.status == callback.status
-            || callback.status != PaymentStatus::Success && facts.status != PaymentStatus::Success
-    });
-    match settled {
-        Settled::Unchanged(_) if !confirmed => {
-            let mut connection = app.store.acquire().await?;
-            let order = recharge_order::find(&mut connection, &order_id).await?;
-            let (kind, said) = (Mismatch::Status, callback.status.as_str());
-            let claim = claim(callback);
-            anomaly::record(&mut connection, kind, &order_id, order.as_ref(), &claim, said).await?;
-            Ok(Settled::Quarantined(kind))
+    // An answer about something else confirms nothing.
+    let facts =
+        facts.filter(|facts| facts.order_id == order_id && facts.payment_id == callback.payment_id);
+    let Some(facts) = facts else { return keep(app, callback).await };
+    let news = settle::news_of(app, &facts, CreditSource::Callback);
+    match settle::settle(app, &order_id, &news).await? {
+        Settled::Unchanged(_) if !confirms(facts.status, callback.status) => {
+            keep(app, callback).await
         }
         settled => Ok(settled),
     }
+}
+
+/// Whether the payment service says what the callback said: how much went back may have grown since.
+fn confirms(said: PaymentStatus, told: PaymentStatus) -> bool {
+    let is_refund =
+        |status| matches!(status, PaymentStatus::Refunded | PaymentStatus::PartiallyRefunded);
+    said == told || (is_refund(said) && is_refund(told))
+}
+
+/// Keeps a callback that the payment service does not confirm, for people to look at.
+async fn keep(app: &App, callback: &Callback) -> Result<Settled, CallbackError> {
+    let order_id = &callback.order_id;
+    let mut connection = app.store.acquire().await?;
+    let order = recharge_order::find(&mut connection, order_id).await?;
+    let (kind, said) = (Mismatch::Status, callback.status.as_str());
+    let claim = claim(callback);
+    anomaly::record(&mut connection, kind, order_id, order.as_ref(), &claim, said).await?;
+    Ok(Settled::Quarantined(kind))
 }

@@ -5,6 +5,7 @@ use farebox_core::id::AccountId;
 use farebox_core::money::Nanos;
 use farebox_core::order::{self, AmountError, Claim, FIRST_ASKED_AFTER, Method, Mismatch, State};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{OrderView, anomaly, minor_units};
@@ -175,7 +176,9 @@ async fn place(app: &App, new: &NewRecharge, hash: &[u8]) -> Result<Order, Recha
         key: Some((&new.key, hash)),
         ask_after: FIRST_ASKED_AFTER,
     };
+    let started = Instant::now();
     if recharge_order::insert(&mut connection, &row).await? {
+        metrics::order_create_duration(started.elapsed());
         metrics::order(State::Pending);
     }
     // Whoever wrote it: the key's order is there now.
