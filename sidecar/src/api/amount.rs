@@ -13,7 +13,9 @@ impl<'de> Deserialize<'de> for Amount {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let quoted: Option<String> = serde_json::from_str(raw.get()).ok();
         let text = quoted.as_deref().unwrap_or_else(|| raw.get());
-        text.parse().map(Self).map_err(|err| de::Error::custom(format!("{err}; write \"10.00\"")))
+        text.parse()
+            .map(Self)
+            .map_err(|err| de::Error::custom(format!("{err}; write for instance \"10.00\"")))
     }
 }
 

@@ -63,13 +63,23 @@ impl Malformed {
     }
 }
 
+/// The field that serde misses; it is in the text alone.
+fn missing_field(complaint: &str) -> Option<&str> {
+    complaint.strip_prefix("missing field `")?.split('`').next()
+}
+
 /// The value that the whole body is the JSON of.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|err| {
-        let path = err.path().to_string();
-        let detail = format!("the body cannot be read: {}", err.inner());
-        Malformed { field: (path != ".").then_some(path), detail }
+        let (path, complaint) = (err.path().to_string(), err.inner().to_string());
+        let inside = (path != ".").then_some(path);
+        let field = match (inside, missing_field(&complaint)) {
+            (Some(path), Some(name)) => Some(format!("{path}.{name}")),
+            (None, Some(name)) => Some(name.to_owned()),
+            (inside, None) => inside,
+        };
+        Malformed { field, detail: format!("the body cannot be read: {complaint}") }
     })?;
     json.end().map_err(|err| Malformed {
         field: None,

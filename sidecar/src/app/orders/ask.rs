@@ -8,9 +8,9 @@ use farebox_core::order::{CLOSED_AFTER, Claim, Mismatch, State, ask_again_after}
 use tokio::task::JoinSet;
 
 use super::anomaly;
-use super::settle::{self, Settled};
+use super::settle::{self, Settled, give_up};
 use crate::app::App;
-use crate::metrics::{self, CreditSource};
+use crate::metrics::CreditSource;
 use crate::payment::{Facts, PaymentClient};
 use crate::store::recharge_order::{self, Order};
 use crate::store::{self, StoreError};
@@ -83,7 +83,7 @@ async fn one(
         }
     };
     if is_over {
-        return close(app, &order.order_id).await;
+        return give_up(app, &order.order_id, State::Closed, NOT_PAID, |_| true).await;
     }
     let mut connection = app.store.acquire().await?;
     recharge_order::ask_again(&mut connection, &order.order_id, ask_again_after(age)).await?;
@@ -101,24 +101,4 @@ async fn take_in(app: &App, order: &Order, facts: &Facts) -> Result<Settled, Sto
     let (kind, said) = (Mismatch::Order, facts.status.as_str());
     anomaly::record(&mut connection, kind, &order.order_id, Some(order), &claim, said).await?;
     Ok(Settled::Quarantined(kind))
-}
-
-/// Closes an order that is still pending.
-async fn close(app: &App, order_id: &str) -> Result<bool, StoreError> {
-    let mut tx = app.store.begin().await?;
-    let outcome = async {
-        match recharge_order::lock(&mut tx, order_id).await? {
-            Some(Order { state: State::Pending, .. }) => {
-                recharge_order::end(&mut tx, order_id, State::Closed, Some(NOT_PAID)).await?;
-                Ok(true)
-            }
-            _ => Ok::<bool, StoreError>(false),
-        }
-    }
-    .await;
-    let closed = store::finish(tx, outcome).await?;
-    if closed {
-        metrics::order(State::Closed);
-    }
-    Ok(closed)
 }

@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::settle::give_up;
 use super::{OrderView, anomaly, minor_units};
 use crate::app::App;
 use crate::metrics::{self, RechargeStatus};
 use crate::payment::{Begun, NewPayment, PaymentClient, PaymentError};
+use crate::store::StoreError;
 use crate::store::recharge_order::{self, Named, NewOrder, Order, Source};
 use crate::store::retry::{LostRace, retry};
-use crate::store::{self, StoreError};
 
 /// What a user asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,9 +109,6 @@ const PENDING_MAX: u32 = 200;
 
 /// What ids of orders begin with, as the predecessor's do.
 const ID_PREFIX: &str = "recharge_";
-
-/// How much of a refusal is kept.
-const FAILURE_CHARACTERS_MAX: usize = 255;
 
 /// Whether an id is one that [`run`] makes: such an order stands in the database or nowhere.
 pub(super) fn is_own_id(order_id: &str) -> bool {
@@ -215,7 +213,9 @@ async fn begin_payment(
         Err(PaymentError::Refused { message }) => {
             metrics::recharge_failed();
             metrics::recharge(RechargeStatus::Failed, order.amount);
-            retry("recharge", || fail(app, &order.order_id, &message)).await?;
+            // Unless a payment has appeared meanwhile: somebody may have asked for it a moment earlier.
+            let has_none = |order: &Order| order.payment_id.is_none();
+            give_up(app, &order.order_id, State::Failed, &message, has_none).await?;
             Err(RechargeError::Refused { order_id: order.order_id, message })
         }
         Err(source) => {
@@ -249,26 +249,6 @@ async fn name_payment(app: &App, order: Order, begun: &Begun) -> Result<OrderVie
         order_id: order.order_id,
         source: PaymentError::Garbage { what },
     })
-}
-
-/// Ends an order whose payment was refused, unless a payment has appeared meanwhile.
-async fn fail(app: &App, order_id: &str, message: &str) -> Result<(), StoreError> {
-    let mut tx = app.store.begin().await?;
-    let failure: String = message.chars().take(FAILURE_CHARACTERS_MAX).collect();
-    let outcome = async {
-        match recharge_order::lock(&mut tx, order_id).await? {
-            Some(Order { state: State::Pending, payment_id: None, .. }) => {
-                recharge_order::end(&mut tx, order_id, State::Failed, Some(&failure)).await?;
-                Ok(true)
-            }
-            _ => Ok::<bool, StoreError>(false),
-        }
-    }
-    .await;
-    if store::finish(tx, outcome).await? {
-        metrics::order(State::Failed);
-    }
-    Ok(())
 }
 
 /// What makes two orders the same.

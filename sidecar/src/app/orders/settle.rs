@@ -21,6 +21,9 @@ use crate::store::recharge_refund::{self, NewRefund};
 use crate::store::retry::retry;
 use crate::store::{self, StoreError};
 
+/// How much of a reason is kept.
+const FAILURE_CHARACTERS_MAX: usize = 255;
+
 /// News of a payment.
 #[derive(Debug, Clone)]
 pub(super) struct News<'a> {
@@ -324,4 +327,41 @@ pub(super) async fn note_refunds(
     let change = Change { state, amount: by.amount, balance: by.balance, at: by.at };
     announce(tx, "recharge.refunded", order, change).await?;
     Ok(state)
+}
+
+/// Ends a pending order that no news will end, unless it is not `still` as it was; whether it did.
+pub(super) async fn give_up(
+    app: &App,
+    order_id: &str,
+    state: State,
+    why: &str,
+    still: impl Fn(&Order) -> bool,
+) -> Result<bool, StoreError> {
+    let why: String = why.chars().take(FAILURE_CHARACTERS_MAX).collect();
+    let ended = retry("give up", || async {
+        let mut tx = app.store.begin().await?;
+        let outcome = end_pending(&mut tx, order_id, state, &why, &still).await;
+        store::finish(tx, outcome).await
+    })
+    .await?;
+    if ended {
+        metrics::order(state);
+    }
+    Ok(ended)
+}
+
+async fn end_pending(
+    tx: &mut MySqlConnection,
+    order_id: &str,
+    state: State,
+    why: &str,
+    still: impl Fn(&Order) -> bool,
+) -> Result<bool, StoreError> {
+    match recharge_order::lock(tx, order_id).await? {
+        Some(order) if order.state == State::Pending && still(&order) => {
+            recharge_order::end(tx, order_id, state, Some(why)).await?;
+            Ok(true)
+        }
+        Some(_) | None => Ok(false),
+    }
 }
