@@ -18,6 +18,7 @@ pub use crate::app::orders::{
 };
 pub use crate::app::prices::PriceView;
 pub use crate::app::sync::SyncError;
+pub use crate::app::texts::LengthError;
 use crate::cache::Cache;
 use crate::payment::PaymentClient;
 pub use crate::store::NotReady;
@@ -32,6 +33,7 @@ mod orders;
 mod prices;
 mod reclaim;
 mod sync;
+mod texts;
 
 /// What the operator decided, as far as the use cases need it.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOpti
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Executor, MySql, Row, Transaction};
 
+pub(crate) use crate::store::error::is_new;
 pub use crate::store::error::{NotReady, StoreError};
 
 pub(crate) mod audit_log;

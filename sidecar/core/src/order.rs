@@ -253,9 +253,6 @@ pub enum Step {
 pub fn on_news(state: State, status: PaymentStatus) -> Step {
     use PaymentStatus as Status;
     match (state, status) {
-        (State::Pending, Status::Success) => Step::Credit,
-        (State::Pending, Status::Failed) => Step::End(State::Failed),
-        (State::Pending, Status::Closed) => Step::End(State::Closed),
         // A failed attempt may be followed by one that succeeds, or the two callbacks came in the wrong order.
         (State::Failed, Status::Success) => Step::Ask,
         // How much went back is not in a callback.
@@ -263,16 +260,7 @@ pub fn on_news(state: State, status: PaymentStatus) -> Step {
             State::Pending | State::Failed | State::Paid | State::PartlyRefunded,
             Status::Refunded | Status::PartiallyRefunded,
         ) => Step::Ask,
-        (State::Closed, Status::Success | Status::Refunded | Status::PartiallyRefunded) => {
-            Step::Quarantine
-        }
-        (_, Status::Pending)
-        | (State::Failed | State::Closed, Status::Failed | Status::Closed)
-        | (
-            State::Paid | State::PartlyRefunded | State::Refunded,
-            Status::Success | Status::Failed | Status::Closed,
-        )
-        | (State::Refunded, Status::Refunded | Status::PartiallyRefunded) => Step::Nothing,
+        _ => on_confirmed(state, status),
     }
 }
 

@@ -11,9 +11,10 @@ use farebox_core::money::Nanos;
 
 use crate::app::App;
 use crate::app::books::Books;
+use crate::app::texts::{self, LengthError};
 use crate::store::audit_log::{self, AuditLine};
 use crate::store::column::OnCorrupt;
-use crate::store::retry::{LostRace, retry};
+use crate::store::retry::{MayBeStore, retry};
 use crate::store::user_balance::Balance;
 use crate::store::{self, StoreError, idempotency_key};
 
@@ -54,15 +55,8 @@ pub enum CreditError {
     #[error("the amount is 0; give an amount above or below it")]
     Zero,
     /// A text beyond its column.
-    #[error("{field} has {bytes} bytes; give 1 to {limit}")]
-    Length {
-        /// Which text.
-        field: &'static str,
-        /// Its length.
-        bytes: usize,
-        /// The longest.
-        limit: usize,
-    },
+    #[error(transparent)]
+    Length(#[from] LengthError),
     /// The key was used for another account, amount or reason.
     #[error("key {key:?} was used for another credit; give this one a key of its own")]
     Conflict {
@@ -97,30 +91,17 @@ pub enum CreditError {
     Store(#[from] StoreError),
 }
 
-impl LostRace for CreditError {
-    fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(err) if err.is_transient())
-    }
-
-    fn exhausted(self, attempts: u32) -> Self {
+impl MayBeStore for CreditError {
+    fn into_store(self) -> Result<StoreError, Self> {
         match self {
-            Self::Store(err) => Self::Store(err.exhausted(attempts)),
-            Self::Zero
-            | Self::Length { .. }
-            | Self::Conflict { .. }
-            | Self::Insufficient { .. }
-            | Self::OutOfRange { .. } => self,
+            Self::Store(err) => Ok(err),
+            other => Err(other),
         }
     }
 }
 
 /// What the keys of credits are kept apart by from those of other requests.
 const SCOPE: &str = "account.credit";
-
-/// The longest key, reason and actor, in bytes.
-const KEY_BYTES_MAX: usize = 255;
-const REASON_BYTES_MAX: usize = 1_000;
-const ACTOR_BYTES_MAX: usize = 128;
 
 pub(super) async fn run(app: &App, credit: &Credit) -> Result<CreditOutcome, CreditError> {
     validate(credit)?;
@@ -131,17 +112,7 @@ fn validate(credit: &Credit) -> Result<(), CreditError> {
     if credit.amount == Nanos::ZERO {
         return Err(CreditError::Zero);
     }
-    for (field, text, limit) in [
-        ("key", &credit.key, KEY_BYTES_MAX),
-        ("reason", &credit.reason, REASON_BYTES_MAX),
-        ("actor", &credit.actor, ACTOR_BYTES_MAX),
-    ] {
-        let bytes = text.len();
-        if bytes == 0 || limit < bytes {
-            return Err(CreditError::Length { field, bytes, limit });
-        }
-    }
-    Ok(())
+    Ok(texts::check(&credit.key, &credit.reason, &credit.actor)?)
 }
 
 async fn attempt(app: &App, credit: &Credit) -> Result<CreditOutcome, CreditError> {

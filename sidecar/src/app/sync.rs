@@ -10,7 +10,7 @@ use crate::app::sync::batch::{Batch, Isolation};
 use crate::app::{App, Settings};
 use crate::calendar::Month;
 use crate::store::free_quota::QuotaKey;
-use crate::store::retry::{LostRace, retry};
+use crate::store::retry::{MayBeStore, retry};
 use crate::store::sync_reply::MessageKey;
 use crate::store::{self, StoreError, gateway, lease, sync_reply};
 
@@ -40,15 +40,11 @@ pub enum SyncError {
     Store(#[from] StoreError),
 }
 
-impl LostRace for SyncError {
-    fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(err) if err.is_transient())
-    }
-
-    fn exhausted(self, attempts: u32) -> Self {
+impl MayBeStore for SyncError {
+    fn into_store(self) -> Result<StoreError, Self> {
         match self {
-            Self::Store(err) => Self::Store(err.exhausted(attempts)),
-            Self::Conflict { .. } | Self::Invalid(_) => self,
+            Self::Store(err) => Ok(err),
+            other => Err(other),
         }
     }
 }

@@ -70,7 +70,7 @@ async fn credit(app: &App, credit: Credit, output: OutputArgs) -> Result<(), Fai
     let outcome = app.credit(&credit).await.map_err(|err| match err {
         CreditError::Store(problem) => Failure::Unknown { key: credit.key.clone(), problem },
         CreditError::Zero
-        | CreditError::Length { .. }
+        | CreditError::Length(_)
         | CreditError::Conflict { .. }
         | CreditError::Insufficient { .. }
         | CreditError::OutOfRange { .. } => Failure::Credit(err),

@@ -103,7 +103,7 @@ fn of_serve(err: &ServeError) -> u8 {
 
 fn of_credit(err: &CreditError) -> u8 {
     match err {
-        CreditError::Zero | CreditError::Length { .. } => super::EXIT_USAGE,
+        CreditError::Zero | CreditError::Length(_) => super::EXIT_USAGE,
         CreditError::Store(err) => of_store(err),
         CreditError::Conflict { .. }
         | CreditError::Insufficient { .. }
@@ -122,7 +122,7 @@ fn of_orders(err: &OrdersError) -> u8 {
 
 fn of_refund(err: &RefundError) -> u8 {
     match err {
-        RefundError::Length { .. } | RefundError::Amount(_) => super::EXIT_USAGE,
+        RefundError::Length(_) | RefundError::Amount(_) => super::EXIT_USAGE,
         RefundError::Store(err) => of_store(err),
         RefundError::NotConfigured
         | RefundError::UnknownOrder { .. }

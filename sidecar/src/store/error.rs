@@ -132,6 +132,11 @@ impl StoreError {
         }
     }
 
+    /// This error, after so many attempts were in vain.
+    pub(crate) fn exhausted(self, attempts: u32) -> Self {
+        Self::Exhausted { attempts, source: Box::new(self) }
+    }
+
     /// Whether the whole transaction may be tried again at once.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Raced { .. })
@@ -170,6 +175,15 @@ impl StoreError {
     /// Whether a row with the same key was there before.
     pub(crate) fn is_duplicate(&self) -> bool {
         self.number() == Some(DUPLICATE)
+    }
+}
+
+/// Whether an INSERT wrote its row; `false` when a row with one of its keys was there before.
+pub(crate) fn is_new<T>(inserted: Result<T, sqlx::Error>) -> Result<bool, StoreError> {
+    match inserted.map_err(StoreError::from) {
+        Ok(_) => Ok(true),
+        Err(err) if err.is_duplicate() => Ok(false),
+        Err(err) => Err(err),
     }
 }
 

@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
-use crate::store::StoreError;
+use crate::store::{StoreError, is_new};
 
 /// The answer to an earlier request with the same key.
 #[derive(Debug)]
@@ -27,13 +27,8 @@ pub(crate) async fn claim(
     .bind(key)
     .bind(body_hash)
     .execute(connection)
-    .await
-    .map_err(StoreError::from);
-    match inserted {
-        Ok(_) => Ok(true),
-        Err(err) if err.is_duplicate() => Ok(false),
-        Err(err) => Err(err),
-    }
+    .await;
+    is_new(inserted)
 }
 
 /// Reads the stored answer.

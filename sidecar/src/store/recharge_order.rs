@@ -10,8 +10,8 @@ use farebox_core::id::AccountId;
 use farebox_core::money::Nanos;
 use farebox_core::order::{Method, State};
 
-use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, decimal, micros, read_all, require_changed};
+use crate::store::{StoreError, is_new};
 
 const TABLE: &str = "recharge_order";
 
@@ -128,13 +128,8 @@ pub(crate) async fn insert(
     .bind(new.key.map(|(_, hash)| hash))
     .bind(micros(new.ask_after))
     .execute(connection)
-    .await
-    .map_err(StoreError::from);
-    match inserted {
-        Ok(_) => Ok(true),
-        Err(err) if err.is_duplicate() => Ok(false),
-        Err(err) => Err(err),
-    }
+    .await;
+    is_new(inserted)
 }
 
 /// Reads one order.

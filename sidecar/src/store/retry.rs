@@ -18,21 +18,15 @@ const FIRST_PAUSE_MS: u64 = 5;
 /// The longest pause.
 const PAUSE_MAX_MS: u64 = 250;
 
-/// An error that may be a lost race.
-pub(crate) trait LostRace: Sized {
-    /// Whether another attempt makes sense.
-    fn is_transient(&self) -> bool;
-    /// The error to give when no attempt is left.
-    fn exhausted(self, attempts: u32) -> Self;
+/// An error that may come from the database, which may have made its transaction give way.
+pub(crate) trait MayBeStore: From<StoreError> {
+    /// The database's error; any other one as it is.
+    fn into_store(self) -> Result<StoreError, Self>;
 }
 
-impl LostRace for StoreError {
-    fn is_transient(&self) -> bool {
-        Self::is_transient(self)
-    }
-
-    fn exhausted(self, attempts: u32) -> Self {
-        Self::Exhausted { attempts, source: Box::new(self) }
+impl MayBeStore for StoreError {
+    fn into_store(self) -> Result<StoreError, Self> {
+        Ok(self)
     }
 }
 
@@ -41,21 +35,23 @@ impl LostRace for StoreError {
 /// `name` stands in the log. Each attempt begins its own transaction and has ended it when it returns.
 pub(crate) async fn retry<T, E, F>(name: &'static str, transaction: impl Fn() -> F) -> Result<T, E>
 where
-    E: LostRace + std::fmt::Display,
+    E: MayBeStore,
     F: Future<Output = Result<T, E>>,
 {
     let start = Instant::now();
     let mut attempt = 1;
     loop {
-        match transaction().await {
-            Err(err) if err.is_transient() => {
-                if ATTEMPTS_MAX <= attempt || LAST_START <= start.elapsed() {
-                    return Err(err.exhausted(attempt));
-                }
-                tracing::debug!(tx.name = name, attempt, error = %err, "`{name}` gives way and tries again");
-            }
-            outcome => return outcome,
+        let err = match transaction().await {
+            Ok(value) => return Ok(value),
+            Err(err) => err.into_store()?,
+        };
+        if !err.is_transient() {
+            return Err(err.into());
         }
+        if ATTEMPTS_MAX <= attempt || LAST_START <= start.elapsed() {
+            return Err(err.exhausted(attempt).into());
+        }
+        tracing::debug!(tx.name = name, attempt, error = %err, "`{name}` gives way and tries again");
         let pause = (FIRST_PAUSE_MS << attempt).min(PAUSE_MAX_MS);
         sleep(Duration::from_millis(rand::random_range(0..=pause))).await;
         attempt += 1;

@@ -6,7 +6,7 @@ use sqlx::mysql::MySqlConnection;
 
 use farebox_core::id::GatewayId;
 
-use crate::store::StoreError;
+use crate::store::{StoreError, is_new};
 
 /// Which message.
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +40,8 @@ pub(crate) async fn claim(
     .bind(key.seq)
     .bind(body_hash)
     .execute(connection)
-    .await
-    .map_err(StoreError::from);
-    match inserted {
-        Ok(_) => Ok(true),
-        Err(err) if err.is_duplicate() => Ok(false),
-        Err(err) => Err(err),
-    }
+    .await;
+    is_new(inserted)
 }
 
 /// Reads the stored answer; `None` when it was purged a moment ago.

@@ -132,7 +132,7 @@ fn failed(language: Language, err: &RefundError) -> Response {
         RefundError::Store(store) => return reply::store_failed(language, store),
         RefundError::NotConfigured => with(Code::PaymentNotConfigured),
         RefundError::UnknownOrder { .. } => with(Code::OrderNotFound),
-        RefundError::Length { field, .. } => with(Code::InvalidArgument).with_field(*field),
+        RefundError::Length(text) => with(Code::InvalidArgument).with_field(text.field),
         RefundError::Amount(_) => with(Code::InvalidArgument).with_field("amount"),
         RefundError::Conflict { .. } => with(Code::Conflict).with_field(key::IDEMPOTENCY_KEY),
         RefundError::NoPayment { .. } | RefundError::Refusal(RefundRefusal::NotPaid { .. }) => {

@@ -15,7 +15,7 @@ use crate::metrics::{self, RechargeStatus};
 use crate::payment::{Begun, NewPayment, PaymentClient, PaymentError};
 use crate::store::StoreError;
 use crate::store::recharge_order::{self, Named, NewOrder, Order, Source};
-use crate::store::retry::{LostRace, retry};
+use crate::store::retry::{MayBeStore, retry};
 
 /// What a user asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,15 +91,11 @@ pub enum RechargeError {
     Store(#[from] StoreError),
 }
 
-impl LostRace for RechargeError {
-    fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(err) if err.is_transient())
-    }
-
-    fn exhausted(self, attempts: u32) -> Self {
+impl MayBeStore for RechargeError {
+    fn into_store(self) -> Result<StoreError, Self> {
         match self {
-            Self::Store(err) => Self::Store(err.exhausted(attempts)),
-            other => other,
+            Self::Store(err) => Ok(err),
+            other => Err(other),
         }
     }
 }

@@ -19,13 +19,14 @@ use super::minor_units;
 use super::settle::{RefundedBy, note_refunds};
 use crate::app::App;
 use crate::app::books::Books;
+use crate::app::texts::{self, LengthError};
 use crate::metrics::{self, RefundStatus};
 use crate::payment::{self, PaymentClient, PaymentError, RefundProgress};
 use crate::store::audit_log::{self, AuditLine};
 use crate::store::column::OnCorrupt;
 use crate::store::recharge_order::{self, Order};
 use crate::store::recharge_refund::{self, Refund};
-use crate::store::retry::{LostRace, retry};
+use crate::store::retry::{MayBeStore, retry};
 use crate::store::{self, StoreError};
 
 /// What an operator asks for.
@@ -103,15 +104,8 @@ pub enum RefundError {
         order_id: String,
     },
     /// A text beyond its column.
-    #[error("{field} has {bytes} bytes; give 1 to {limit}")]
-    Length {
-        /// Which text.
-        field: &'static str,
-        /// Its length.
-        bytes: usize,
-        /// The longest.
-        limit: usize,
-    },
+    #[error(transparent)]
+    Length(#[from] LengthError),
     /// An amount that no payment can be of.
     #[error("amount {0}")]
     Amount(#[from] AmountError),
@@ -131,15 +125,11 @@ pub enum RefundError {
     Store(#[from] StoreError),
 }
 
-impl LostRace for RefundError {
-    fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(err) if err.is_transient())
-    }
-
-    fn exhausted(self, attempts: u32) -> Self {
+impl MayBeStore for RefundError {
+    fn into_store(self) -> Result<StoreError, Self> {
         match self {
-            Self::Store(err) => Self::Store(err.exhausted(attempts)),
-            other => other,
+            Self::Store(err) => Ok(err),
+            other => Err(other),
         }
     }
 }
@@ -156,35 +146,16 @@ const FIRST_PAUSE: Duration = Duration::from_secs(60);
 /// The longest time between two questions.
 const PAUSE_MAX: Duration = Duration::from_hours(1);
 
-/// The longest key, reason and actor, in bytes.
-const KEY_BYTES_MAX: usize = 255;
-const REASON_BYTES_MAX: usize = 1_000;
-const ACTOR_BYTES_MAX: usize = 128;
-
 const FAILURE_CHARACTERS_MAX: usize = 255;
 
 pub(in crate::app) async fn run(app: &App, new: &NewRefund) -> Result<RefundView, RefundError> {
     let payment = app.payment.as_ref().ok_or(RefundError::NotConfigured)?;
-    validate(new)?;
+    texts::check(&new.key, &new.reason, &new.actor)?;
     let refund = retry("refund", || attempt(app, new)).await?;
     if !refund.is_pending() {
         return Ok(refund.into());
     }
     Ok(drive(app, payment, &refund).await?.into())
-}
-
-fn validate(new: &NewRefund) -> Result<(), RefundError> {
-    for (field, text, limit) in [
-        ("key", &new.key, KEY_BYTES_MAX),
-        ("reason", &new.reason, REASON_BYTES_MAX),
-        ("actor", &new.actor, ACTOR_BYTES_MAX),
-    ] {
-        let bytes = text.len();
-        if bytes == 0 || limit < bytes {
-            return Err(RefundError::Length { field, bytes, limit });
-        }
-    }
-    Ok(())
 }
 
 async fn attempt(app: &App, new: &NewRefund) -> Result<Refund, RefundError> {
