@@ -168,12 +168,21 @@ pub(crate) async fn lock(
     row.as_ref().map(read).transpose()
 }
 
-/// Reads orders, newest first. Orders that are made meanwhile stand before the first page, so no page shifts.
+/// A part of a list.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) orders: Vec<Order>,
+    /// Where the part ends, if there are further orders.
+    pub(crate) end: Option<Place>,
+}
+
+/// Reads orders, newest first. Orders that are made meanwhile stand before the first page, so no page shifts. Rows that
+/// cannot be read are left out, and count: what stands behind them is not lost.
 pub(crate) async fn list(
     connection: &mut MySqlConnection,
     selection: &Selection<'_>,
     limit: u32,
-) -> Result<Vec<Order>, StoreError> {
+) -> Result<Listed, StoreError> {
     let mut sql = format!("SELECT {COLUMNS} FROM recharge_order WHERE TRUE");
     if selection.account.is_some() {
         sql.push_str(" AND user_id = ?");
@@ -196,8 +205,18 @@ pub(crate) async fn list(
         let created_at = created_at.naive_utc();
         query = query.bind(created_at).bind(created_at).bind(order_id);
     }
-    let rows = query.bind(limit).fetch_all(connection).await?;
-    read_all(&rows, OnCorrupt::Skip, read)
+    // One more than asked for tells whether there are further ones.
+    let mut rows = query.bind(limit.saturating_add(1)).fetch_all(connection).await?;
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = size < rows.len();
+    rows.truncate(size);
+    let end = rows.last().filter(|_| has_more).map(place).transpose()?;
+    Ok(Listed { orders: read_all(&rows, OnCorrupt::Skip, read)?, end })
+}
+
+fn place(row: &MySqlRow) -> Result<Place, StoreError> {
+    let columns = Columns::new(row, TABLE, "order_id");
+    Ok(Place { created_at: columns.time("created_at")?, order_id: columns.text("order_id")? })
 }
 
 /// How many of a user's orders are pending, counted up to `limit`.

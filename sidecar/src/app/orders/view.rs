@@ -1,8 +1,10 @@
 //! Orders as users and operators see them.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::DateTime;
+use chrono::{DateTime, Datelike as _};
 use farebox_core::id::AccountId;
 use farebox_core::order::State;
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,9 @@ pub enum OrdersError {
 const LIMIT_MAX: u32 = 200;
 const LIMIT: u32 = 20;
 
+/// The years that a cursor may name; the calendar of this process has years that the database refuses.
+const YEARS: RangeInclusive<i32> = 1970..=9999;
+
 pub(in crate::app) async fn one(
     app: &App,
     order_id: &str,
@@ -105,18 +110,14 @@ pub(in crate::app) async fn page(app: &App, filter: &OrderFilter) -> Result<Page
     let after = filter.cursor.as_deref().map(read_cursor).transpose()?;
     let selection = Selection { account: filter.account.as_ref(), state: filter.state, after };
     let mut connection = app.store.acquire().await?;
-    // One more than asked for tells whether there is a next page.
-    let mut orders = recharge_order::list(&mut connection, &selection, limit + 1).await?;
-    let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = size < orders.len();
-    orders.truncate(size);
-    let next_cursor = orders.last().filter(|_| has_more).map(cursor);
-    Ok(Page { orders: orders.into_iter().map(OrderView::from).collect(), next_cursor })
+    let listed = recharge_order::list(&mut connection, &selection, limit).await?;
+    let orders = listed.orders.into_iter().map(OrderView::from).collect();
+    Ok(Page { orders, next_cursor: listed.end.as_ref().map(cursor) })
 }
 
-/// The place of an order in the list, as text that nobody needs to understand.
-fn cursor(order: &Order) -> String {
-    let place = format!("{} {}", order.created_at.timestamp_millis(), order.order_id);
+/// A place in the list, as text that nobody needs to understand.
+fn cursor(place: &Place) -> String {
+    let place = format!("{} {}", place.created_at.timestamp_millis(), place.order_id);
     URL_SAFE_NO_PAD.encode(place)
 }
 
@@ -125,7 +126,9 @@ fn read_cursor(text: &str) -> Result<Place, OrdersError> {
     let place = String::from_utf8(bytes).map_err(|_| OrdersError::Cursor)?;
     let (millis, order_id) = place.split_once(' ').ok_or(OrdersError::Cursor)?;
     let millis = millis.parse().map_err(|_| OrdersError::Cursor)?;
-    let created_at = DateTime::from_timestamp_millis(millis).ok_or(OrdersError::Cursor)?;
+    let created_at = DateTime::from_timestamp_millis(millis)
+        .filter(|time| YEARS.contains(&time.year()))
+        .ok_or(OrdersError::Cursor)?;
     Ok(Place { created_at, order_id: order_id.to_owned() })
 }
 
