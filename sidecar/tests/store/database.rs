@@ -139,7 +139,7 @@ impl Database {
                 .iter()
                 .filter(|column| !without.contains(&column.as_str()))
                 .map(|column| match column.as_str() {
-                    "body_hash" | "open_key" | "checksum" => {
+                    "body_hash" | "open_key" | "checksum" | "fingerprint" => {
                         format!("COALESCE(HEX({column}), 'NULL')")
                     }
                     _ => format!("COALESCE({column}, 'NULL')"),

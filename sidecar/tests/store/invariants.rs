@@ -3,6 +3,7 @@
 use farebox_core::wire::JournalReport;
 
 use crate::fixture::{Fixture, key, used, want};
+use crate::orders;
 
 /// An account with every kind of row.
 async fn busy() -> Fixture {
@@ -60,6 +61,321 @@ async fn a_planted_violation_is_found_and_named() {
         assert!(found.iter().any(|violation| violation.contains(name)), "{plant}: {found:?}");
     }
 }
+
+/// Orders with every kind of row: one pending, one paid, one paid by the predecessor, one with refunds of every end.
+async fn recharged() -> Fixture {
+    let farebox = orders::fixture().await;
+    let pending = orders::order(&farebox.app, "alice", "1").await;
+    let paid = orders::paid(&farebox.app, "alice", "2", "p-paid").await;
+    let back = orders::paid(&farebox.app, "bob", "10", "p-back").await;
+    let done = orders::refund(&farebox.app, &back, "3").await;
+    farebox.end_refund(&done).await;
+    // The account has 4 left of 7, so 1 of this refund is owed.
+    farebox.app.credit(&crate::fixture::credit("bob", "-3", "debit")).await.unwrap();
+    let failed = orders::refund(&farebox.app, &back, "5").await;
+    farebox.fail_refund(&failed).await;
+    let waiting = orders::refund(&farebox.app, &back, "2").await;
+    farebox
+        .database
+        .run(
+            "INSERT INTO recharge_order (order_id, user_id, amount, status, source, created_at, updated_at)
+             VALUES ('old', 'alice', 4, 'paid', 'predecessor', UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
+        )
+        .await;
+    // Names that the rules can be tested by.
+    for (name, id) in [("pending", &pending), ("paid", &paid), ("back", &back)] {
+        farebox.rename("order", id, name).await;
+    }
+    for (name, id) in [("done", &done), ("failed", &failed), ("waiting", &waiting)] {
+        farebox.rename("refund", id, name).await;
+    }
+    farebox.assert_sound().await;
+    farebox
+}
+
+impl Fixture {
+    async fn rename(&self, what: &str, id: &str, name: &str) {
+        for (table, column) in [
+            ("recharge_order", "order_id"),
+            ("recharge_refund", "order_id"),
+            ("recharge_refund", "refund_id"),
+            ("ledger_entry", "ref_id"),
+        ] {
+            if what == "order" || table != "recharge_order" {
+                let sql = format!("UPDATE {table} SET {column} = '{name}' WHERE {column} = '{id}'");
+                self.database.run(sql).await;
+            }
+        }
+    }
+
+    /// Ends a refund as if the payment service had failed to give the money back, with the books' two movements.
+    async fn fail_refund(&self, refund_id: &str) {
+        let refund = format!("recharge_refund WHERE refund_id = '{refund_id}'");
+        let amounts =
+            self.database.rows(format!("SELECT user_id, amount, owed FROM {refund}")).await;
+        let [account, amount, owed] = amounts[0].split(' ').collect::<Vec<_>>()[..] else {
+            panic!()
+        };
+        for (kind, book, part, number) in [
+            ("refund_reversal", "payments", format!("-{amount}"), 0),
+            ("refund_reversal", "user", amount.to_owned(), 1),
+            ("collection", "user", format!("-{owed}"), 2),
+            ("collection", "receivable", owed.to_owned(), 0),
+        ] {
+            let sql = format!(
+                "INSERT INTO ledger_entry
+                   (entry_id, user_id, book, amount, currency, kind, ref_type, ref_id, user_seq, balance_after, created_at)
+                 SELECT '{kind}', user_id, '{book}', {part}, currency, '{kind}', 'recharge_refund', '{refund_id}',
+                   IF({number} = 0, NULL, entry_seq + {number}),
+                   CASE {number} WHEN 0 THEN NULL WHEN 1 THEN balance + {amount} ELSE balance + {amount} - {owed} END,
+                   UTC_TIMESTAMP(3)
+                 FROM user_balance WHERE user_id = '{account}'"
+            );
+            assert_eq!(self.database.run(sql).await, 1);
+        }
+        for sql in [
+            format!(
+                "UPDATE user_balance SET balance = balance + {amount} - {owed}, receivable = receivable - {owed},
+                   entry_seq = entry_seq + 2 WHERE user_id = '{account}'"
+            ),
+            format!("UPDATE recharge_refund SET state = 'failed', ask_at = NULL WHERE refund_id = '{refund_id}'"),
+        ] {
+            assert_eq!(self.database.run(sql).await, 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_a_recharge_is_found_by_the_rule_that_it_breaks() {
+    let farebox = recharged().await;
+    let tables = ["recharge_order", "recharge_refund", "ledger_entry"];
+    for table in tables {
+        farebox.database.run(format!("CREATE TABLE good_{table} AS SELECT * FROM {table}")).await;
+    }
+    // The schema guards one of the rules as well.
+    farebox
+        .database
+        .run("ALTER TABLE recharge_order DROP CONSTRAINT ck_recharge_order_refunded")
+        .await;
+    for (rule, plants) in RECHARGE {
+        for (plant, name) in *plants {
+            assert_ne!(farebox.database.run(*plant).await, 0, "{plant}");
+            let invariants = farebox.app.invariants().await.unwrap();
+            let found = invariants.iter().find(|invariant| invariant.rule == *rule).unwrap();
+            assert_eq!(found.id, "M6");
+            assert!(
+                found.violations.iter().any(|violation| violation.contains(name)),
+                "{plant}: {found:?}"
+            );
+            for table in tables {
+                farebox.database.run(format!("DELETE FROM {table}")).await;
+                farebox
+                    .database
+                    .run(format!("INSERT INTO {table} SELECT * FROM good_{table}"))
+                    .await;
+            }
+        }
+    }
+    farebox.assert_sound().await;
+    let rules = farebox.app.invariants().await.unwrap();
+    let rules: Vec<&str> =
+        rules.iter().filter(|rule| rule.id == "M6").map(|rule| rule.rule).collect();
+    let tested: Vec<&str> = RECHARGE.iter().map(|(rule, _)| *rule).collect();
+    assert_eq!(tested, rules, "every rule is broken here");
+}
+
+/// The rules of recharge orders, each with what breaks it and what names the row.
+const RECHARGE: &[(&str, &[(&str, &str)])] = &[
+    (
+        "a credited order stands in the ledger with its amount, for its user",
+        &[
+            (
+                "UPDATE recharge_order SET amount = amount + 0.000000001 WHERE order_id = 'paid'",
+                "recharge_order paid of alice: amount 2.000000001 CNY; ledger says 2.000000000 CNY for alice",
+            ),
+            ("UPDATE recharge_order SET user_id = 'bob' WHERE order_id = 'paid'", "paid of bob"),
+            (
+                "UPDATE recharge_order SET currency = 'USD' WHERE order_id = 'paid'",
+                "2.000000000 USD",
+            ),
+            ("DELETE FROM ledger_entry WHERE ref_id = 'paid'", "ledger says nothing  for nobody"),
+            (
+                "UPDATE ledger_entry SET kind = 'adjustment' WHERE ref_id = 'paid'",
+                "recharge_order paid",
+            ),
+            (
+                "UPDATE recharge_order SET credited_at = created_at WHERE order_id = 'old'",
+                "recharge_order old",
+            ),
+        ],
+    ),
+    (
+        "only credited orders stand in the ledger as paid in",
+        &[
+            (
+                "UPDATE recharge_order SET credited_at = NULL WHERE order_id = 'paid'",
+                "of alice: 2.000000000 for recharge_order paid, which was not credited",
+            ),
+            ("DELETE FROM recharge_order WHERE order_id = 'paid'", "paid, which does not exist"),
+            (
+                "UPDATE ledger_entry SET ref_id = 'old' WHERE ref_id = 'paid'",
+                "old, which was not credited",
+            ),
+            (
+                "UPDATE ledger_entry SET ref_type = 'credit' WHERE ref_id = 'paid'",
+                "for credit paid",
+            ),
+        ],
+    ),
+    (
+        "a refund is of an order of its user, in its currency",
+        &[
+            (
+                "UPDATE recharge_refund SET order_id = 'none' WHERE refund_id = 'done'",
+                "done of bob: CNY; order none does not exist",
+            ),
+            (
+                "UPDATE recharge_refund SET user_id = 'alice' WHERE refund_id = 'done'",
+                "done of alice: CNY; order back of bob, CNY",
+            ),
+            (
+                "UPDATE recharge_refund SET currency = 'USD' WHERE refund_id = 'done'",
+                "done of bob: USD",
+            ),
+        ],
+    ),
+    (
+        "what a refund took and what is owed for it stand in the ledger",
+        &[
+            (
+                "UPDATE recharge_refund SET owed = 0 WHERE refund_id = 'failed'",
+                "recharge_refund failed: amount 5.000000000, owed 0.000000000; ledger says taken 4.000000000, owed 1.000000000",
+            ),
+            (
+                "UPDATE recharge_refund SET amount = 4 WHERE refund_id = 'failed'",
+                "recharge_refund failed",
+            ),
+            (
+                "DELETE FROM ledger_entry WHERE ref_id = 'waiting'",
+                "recharge_refund waiting: amount 2.000000000, owed 0.000000000; ledger says taken 0.000000000",
+            ),
+            (
+                "UPDATE ledger_entry SET user_id = 'alice' WHERE ref_id = 'done'",
+                "recharge_refund done",
+            ),
+        ],
+    ),
+    (
+        "a failed refund, and no other, gave its whole amount back to the account",
+        &[
+            (
+                "UPDATE recharge_refund SET state = 'failed' WHERE refund_id = 'waiting'",
+                "waiting (failed): amount 2.000000000; ledger says returned 0",
+            ),
+            (
+                "UPDATE recharge_refund SET state = 'done' WHERE refund_id = 'failed'",
+                "failed (done): amount 5.000000000; ledger says returned 5",
+            ),
+            (
+                "UPDATE recharge_refund SET state = 'pending' WHERE refund_id = 'failed'",
+                "failed (pending)",
+            ),
+            (
+                "UPDATE ledger_entry SET amount = 4 WHERE kind = 'refund_reversal' AND book = 'user'",
+                "returned 4",
+            ),
+        ],
+    ),
+    (
+        "only refunds stand in the ledger as given back or returned",
+        &[
+            (
+                "DELETE FROM recharge_refund WHERE refund_id = 'failed'",
+                "of bob: refund_reversal 5.000000000 for recharge_refund failed, which does not exist",
+            ),
+            (
+                "UPDATE ledger_entry SET ref_type = 'credit' WHERE ref_id = 'done'",
+                "for credit done, which does not exist",
+            ),
+        ],
+    ),
+    (
+        "what went back of an order is the sum of its refunds, and no more is on its way than was paid",
+        &[
+            (
+                "UPDATE recharge_order SET refunded_amount = 5 WHERE order_id = 'back'",
+                "back: amount 10.000000000, refunded 5.000000000; refunds done 3.000000000, done or on their way 5.000000000",
+            ),
+            (
+                "UPDATE recharge_order SET refunded_amount = 1 WHERE order_id = 'paid'",
+                "paid: amount 2.000000000, refunded 1.000000000; refunds done 0",
+            ),
+            (
+                "UPDATE recharge_refund SET amount = 8 WHERE refund_id = 'waiting'",
+                "done or on their way 11.000000000",
+            ),
+        ],
+    ),
+    (
+        "an order's state says whether it was credited and how much of it went back",
+        &[
+            ("UPDATE recharge_order SET status = 'paid' WHERE order_id = 'back'", "back (paid)"),
+            (
+                "UPDATE recharge_order SET status = 'refunded' WHERE order_id = 'back'",
+                "back (refunded)",
+            ),
+            (
+                "UPDATE recharge_order SET status = 'refunded' WHERE order_id = 'paid'",
+                "paid (refunded)",
+            ),
+            (
+                "UPDATE recharge_order SET status = 'partly_refunded' WHERE order_id = 'paid'",
+                "paid (partly_refunded)",
+            ),
+            (
+                "UPDATE recharge_order SET refunded_amount = amount WHERE order_id = 'back'",
+                "back (partly_refunded)",
+            ),
+            (
+                "UPDATE recharge_order SET refunded_amount = 11 WHERE order_id = 'back'",
+                "refunded 11",
+            ),
+            (
+                "UPDATE recharge_order SET status = 'failed' WHERE order_id = 'paid'",
+                "paid (failed)",
+            ),
+            (
+                "UPDATE recharge_order SET status = 'closed' WHERE order_id = 'paid'",
+                "paid (closed)",
+            ),
+            (
+                "UPDATE recharge_order SET status = 'paid' WHERE order_id = 'pending'",
+                "pending (paid): amount 1.000000000, refunded 0.000000000, credited never",
+            ),
+        ],
+    ),
+    (
+        "pending orders and refunds will be asked for, and ended ones will not",
+        &[
+            (
+                "UPDATE recharge_order SET ask_at = NULL WHERE order_id = 'pending'",
+                "recharge_order pending (pending): asked for never",
+            ),
+            (
+                "UPDATE recharge_order SET ask_at = created_at WHERE order_id = 'paid'",
+                "recharge_order paid (paid): asked for 2",
+            ),
+            (
+                "UPDATE recharge_refund SET ask_at = NULL WHERE refund_id = 'waiting'",
+                "recharge_refund waiting (pending)",
+            ),
+            (
+                "UPDATE recharge_refund SET ask_at = created_at WHERE refund_id = 'done'",
+                "recharge_refund done (done)",
+            ),
+        ],
+    ),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bounds_that_the_schema_guards_are_checked_as_well() {

@@ -9,6 +9,7 @@ mod invariants;
 mod leases;
 mod migrations;
 mod model;
+mod orders;
 mod prices;
 mod replay;
 mod speed;
