@@ -157,6 +157,10 @@ async fn once(
     match step {
         Step::Ask => return Ok(Settled::Ask),
         Step::Quarantine => return quarantine(tx, Mismatch::Status, &order, news).await,
+        // The predecessor wrote such orders. A credit of less than nothing would take money away.
+        Step::Credit if order.amount <= Nanos::ZERO => {
+            return quarantine(tx, Mismatch::Amount, &order, news).await;
+        }
         Step::Refund { .. } if !is_refund_of(&order, news) => {
             return quarantine(tx, Mismatch::Amount, &order, news).await;
         }
