@@ -19,6 +19,10 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::webhook::CallbackKeys;
 
+mod callback;
+mod orders;
+mod recharge;
+
 /// Use cases on a database that nobody started.
 fn app() -> App {
     let settings = Settings {
@@ -63,9 +67,25 @@ fn get(path: &str) -> Request<Body> {
 const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 fn users() -> Router {
+    users_with(&[SECRET])
+}
+
+/// The public listener, where callbacks are signed with one of these secrets.
+fn users_with(secrets: &[&str]) -> Router {
     let identities = Identities::new(&[Secret::new("good-token")]);
-    let keys = CallbackKeys::new(&[Secret::new(SECRET)]).unwrap();
+    let secrets: Vec<_> = secrets.iter().copied().map(Secret::new).collect();
+    let keys = CallbackKeys::new(&secrets).unwrap();
     public(Public::new(app(), identities, keys, Duration::from_millis(200)))
+}
+
+/// Says that `account` calls, as a gateway with `token` says it.
+fn calling(mut request: Request<Body>, token: &str, account: &str) -> Request<Body> {
+    use farebox_core::assertion::{Claims, HEADER, Key, sign};
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let claims = Claims::new("edge-1", account.parse().unwrap(), since.unwrap().as_secs());
+    let signed = sign(&Key::derive(token), &claims);
+    request.headers_mut().insert(HEADER, signed.parse().unwrap());
+    request
 }
 
 fn post(body: impl Into<Body>) -> Request<Body> {
