@@ -10,6 +10,8 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use futures_util::future::join_all;
 use serde_json::Value;
 
+use crate::sidecar::{ADMIN_TOKEN, identity};
+
 /// How long a call may take in all.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -109,6 +111,19 @@ impl Call {
     #[must_use]
     pub fn user(self, user: &str) -> Self {
         self.header("x-user-id", user)
+    }
+
+    /// Names the caller to a sidecar that is called without a gateway.
+    #[must_use]
+    pub fn asserted(self, user: &str) -> Self {
+        let (name, token) = identity(user);
+        self.header(name, &token)
+    }
+
+    /// Shows an operator's token.
+    #[must_use]
+    pub fn operator(self) -> Self {
+        self.header("authorization", &format!("Bearer {ADMIN_TOKEN}"))
     }
 
     /// Adds a header; one of the same name stays.

@@ -1,9 +1,10 @@
 //! A private MariaDB.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command, Stdio};
 
 use crate::child::{Child, Recipe};
 use crate::{StackError, binaries, port};
@@ -24,6 +25,20 @@ const SETTINGS: [&str; 10] = [
     "--innodb-flush-log-at-trx-commit=1",
     "--innodb-lock-wait-timeout=10",
 ];
+
+/// A transaction of somebody else, which keeps its locks until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    client: process::Child,
+}
+
+impl Drop for Held {
+    /// The server rolls back when the connection ends.
+    fn drop(&mut self) {
+        self.client.kill().ok();
+        self.client.wait().ok();
+    }
+}
 
 /// A MariaDB server with its own data directory.
 #[derive(Debug)]
@@ -82,6 +97,35 @@ impl Database {
         self.sql_in(Some(SCHEMA), statement)
     }
 
+    /// Begins a transaction with this statement, which must give a row, and leaves it open.
+    pub fn hold(&self, statement: &str) -> Result<Held, StackError> {
+        let mut command = self.client(Some(SCHEMA))?;
+        command.arg("--unbuffered").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let refused = || StackError::system("hold a transaction open");
+        let mut client = command.spawn().map_err(refused())?;
+        let (mut row, mut out) = (String::new(), client.stdout.take());
+        // The pipe to it stays open with the child: at its end the client would go away.
+        let told = client.stdin.as_mut().map(|pipe| writeln!(pipe, "BEGIN; {statement};"));
+        told.transpose().map_err(refused())?;
+        let read = out.as_mut().map(|out| BufReader::new(out).read_line(&mut row));
+        read.transpose().map_err(refused())?;
+        let held = Held { client };
+        if row.is_empty() {
+            let (command, status) = (statement.to_owned(), "no row".to_owned());
+            return Err(StackError::Command { command, status, output: row });
+        }
+        Ok(held)
+    }
+
+    /// How many statements with this text are being executed; those that wait for a lock are.
+    pub fn running(&self, text: &str) -> usize {
+        let count = format!(
+            "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%{text}%' AND ID <> CONNECTION_ID()"
+        );
+        let rows = self.sql(&count).unwrap_or_else(|err| panic!("{err}"));
+        rows.concat().concat().parse().unwrap_or_else(|_| panic!("{rows:?} is no count"))
+    }
+
     /// Ends the server at once, as a crash would.
     pub fn kill(&self) {
         self.child.kill();
@@ -107,6 +151,14 @@ impl Database {
         schema: Option<&str>,
         statement: &str,
     ) -> Result<Vec<Vec<String>>, StackError> {
+        let mut command = self.client(schema)?;
+        command.args(["--execute", statement]);
+        let rows = output(command)?;
+        Ok(rows.lines().map(|row| row.split('\t').map(str::to_owned).collect()).collect())
+    }
+
+    /// MariaDB's own client, told where to go.
+    fn client(&self, schema: Option<&str>) -> Result<Command, StackError> {
         let mut command = Command::new(binaries::system("mariadb")?);
         command
             .arg("--no-defaults")
@@ -117,10 +169,8 @@ impl Database {
                 "--skip-column-names",
                 "--default-character-set=utf8mb4",
             ])
-            .args(schema)
-            .args(["--execute", statement]);
-        let rows = output(command)?;
-        Ok(rows.lines().map(|row| row.split('\t').map(str::to_owned).collect()).collect())
+            .args(schema);
+        Ok(command)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A private Redis.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -51,6 +51,33 @@ impl Redis {
         self.ready().await
     }
 
+    /// Writes a key.
+    pub fn set(&self, key: &str, value: &str) {
+        self.command(&["SET", key, value]);
+    }
+
+    /// Removes a key, as if it had expired; whether it was there.
+    pub fn remove(&self, key: &str) -> bool {
+        self.command(&["DEL", key]) == ":1"
+    }
+
+    /// Sends a command and gives the first line of its answer.
+    fn command(&self, words: &[&str]) -> String {
+        let command = words.iter().fold(format!("*{}\r\n", words.len()), |command, word| {
+            format!("{command}${}\r\n{word}\r\n", word.len())
+        });
+        let ask = || -> std::io::Result<String> {
+            let mut stream = connect(self.addr)?;
+            stream.write_all(command.as_bytes())?;
+            let mut answer = String::new();
+            BufReader::new(stream).read_line(&mut answer)?;
+            Ok(answer.trim_end().to_owned())
+        };
+        let answer = ask().unwrap_or_else(|err| panic!("redis: {words:?}: {err}"));
+        assert!(!answer.is_empty() && !answer.starts_with('-'), "redis: {words:?}: {answer}");
+        answer
+    }
+
     async fn ready(&self) -> Result<(), StackError> {
         self.child.ready(async || answers_ping(self.addr)).await
     }
@@ -60,10 +87,15 @@ fn server() -> Result<std::path::PathBuf, StackError> {
     binaries::system("redis-server").or_else(|_| binaries::system("redis-check-rdb"))
 }
 
+fn connect(addr: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    Ok(stream)
+}
+
 fn answers_ping(addr: SocketAddr) -> bool {
     let ping = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect(addr)?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let mut stream = connect(addr)?;
         stream.write_all(b"PING\r\n")?;
         let mut pong = [0; 7];
         stream.read_exact(&mut pong)?;

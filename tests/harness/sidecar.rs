@@ -4,6 +4,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use farebox_core::assertion::{self, AUDIENCE, Claims, Key, LIFETIME_S};
 
 use crate::child::{Child, Recipe, inherited};
 use crate::client::Client;
@@ -15,6 +18,19 @@ pub const TOKEN: &str = "harness-gateway-token";
 
 /// What operators of this stack show to the sidecar.
 pub const ADMIN_TOKEN: &str = "harness-admin-token";
+
+/// The header that a gateway of this stack says by that this user calls, for callers of the sidecar itself.
+pub fn identity(user: &str) -> (&'static str, String) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let claims = Claims {
+        iss: "harness".to_owned(),
+        aud: AUDIENCE.to_owned(),
+        sub: user.parse().unwrap_or_else(|err| panic!("{user:?}: {err}")),
+        iat: now,
+        exp: now + LIFETIME_S,
+    };
+    (assertion::HEADER, assertion::sign(&Key::derive(TOKEN), &claims))
+}
 
 /// Addresses of the three listeners.
 #[derive(Debug, Clone, Copy)]
@@ -156,6 +172,14 @@ impl Sidecar {
     /// A caller of the listener for operators.
     pub fn admin(&self) -> Client {
         Client::http1(self.addresses.admin)
+    }
+
+    /// What `GET /metrics` says about this series, such as `billing_refund_total{status="done"}`; 0 when it has none yet.
+    pub async fn metric(&self, series: &str) -> u64 {
+        let page = self.admin().get("/metrics").send().await.body;
+        let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = value.unwrap_or("0");
+        value.parse().unwrap_or_else(|_| panic!("{series} is {value}, no whole number"))
     }
 
     /// Stops the service in order.
