@@ -11,6 +11,7 @@ mod jwt;
 mod outage;
 mod payment_service;
 mod processes;
+mod recharge;
 mod routes;
 mod streams;
 

@@ -384,16 +384,20 @@ fn the_page_shows_what_is_paid_and_lets_the_payer_decide() {
     });
 }
 
-/// Payment teams begin with the script of the page that is written for them.
+/// The script of the page for payment teams.
+pub(crate) fn example_script() -> String {
+    let page = fs::read_to_string(binaries::repository().join("payment/README.md")).unwrap();
+    let script = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
+    script.unwrap().to_owned()
+}
+
+/// Payment teams begin with it.
 #[test]
 fn the_example_for_payment_teams_signs_and_sends() {
     run(async {
         let receiver = Receiver::start().await;
-        let page = fs::read_to_string(binaries::repository().join("payment/README.md")).unwrap();
-        let script =
-            page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         let mut shell = Command::new("sh");
-        shell.args(["-c", script]).env("NOTIFY_URL", &receiver.url);
+        shell.args(["-c", &example_script()]).env("NOTIFY_URL", &receiver.url);
         shell.env("CALLBACK_SECRET", CALLBACK_SECRET);
         shell.env("PAYMENT_ID", "pay-1").env("ORDER_ID", "order-1").env("AMOUNT", "12.50");
         let output = tokio::task::spawn_blocking(move || shell.output()).await.unwrap().unwrap();
