@@ -168,6 +168,47 @@ fn an_answer_that_does_not_fit_credits_nothing() {
     });
 }
 
+/// More of them than are asked for at the same time, and all due before the one that can be credited.
+#[test]
+fn orders_that_cannot_be_settled_do_not_hold_up_others() {
+    run(async {
+        let stack = unruly().await;
+        let balance = |amount: &str| {
+            stack
+                .sql(&format!("UPDATE user_balance SET balance = {amount} WHERE user_id = 'full'"));
+        };
+        stack.credit("full", "1");
+        stack.payment.behave(json!({ "callback": { "send": false } })).await;
+        let mut stuck = Vec::new();
+        for _ in 0..9 {
+            stuck.push(ordered(&stack, "full", "5").await);
+        }
+        let last = ordered(&stack, "behind", "5").await;
+        for order in stuck.iter().chain([&last]) {
+            pay(&stack, order).await;
+        }
+        // There is no room for more money on this account.
+        balance("9223372036");
+        for order in stuck.iter().chain([&last]) {
+            ask_now(&stack, &order.id);
+        }
+        eventually!(state(&stack, &last.id) == "paid", "{}", stack.sidecar.log());
+        for order in &stuck {
+            put_off(&stack, order).await;
+            assert_eq!(state(&stack, &order.id), "pending");
+        }
+        balance("1");
+        for order in &stuck {
+            ask_now(&stack, &order.id);
+        }
+        for order in &stuck {
+            eventually!(state(&stack, &order.id) == "paid", "{}", stack.sidecar.log());
+            credited_once(&stack, &order.id, "5");
+        }
+        assert_eq!(stack.account("full").balance, "46");
+    });
+}
+
 /// Waits until the payment service has been asked for an order, and will be again.
 async fn put_off(stack: &Stack, order: &Order) {
     let id = &order.id;

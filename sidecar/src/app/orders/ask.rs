@@ -40,7 +40,7 @@ pub(in crate::app) async fn run(app: &App) -> Result<u64, StoreError> {
         let mut asked = JoinSet::new();
         for order in orders {
             let (app, payment, order) = (app.clone(), payment.clone(), order.clone());
-            asked.spawn(async move { one(&app, &payment, &order, now).await });
+            asked.spawn(async move { one_or_later(&app, &payment, &order, now).await });
         }
         while let Some(outcome) = asked.join_next().await {
             match outcome {
@@ -53,6 +53,37 @@ pub(in crate::app) async fn run(app: &App) -> Result<u64, StoreError> {
     Ok(ended)
 }
 
+/// Asks about one order; whether it ended. One that cannot be settled is put off, else it would stay the first of those
+/// that are due, and every round would end at it. Only the whole database's absence ends the round.
+async fn one_or_later(
+    app: &App,
+    payment: &PaymentClient,
+    order: &Order,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let err = match one(app, payment, order, now).await {
+        Err(err) if !matches!(err, StoreError::Unreachable(_)) => err,
+        outcome => return outcome,
+    };
+    tracing::error!(order.id = order.order_id, error = %err, "an order was not settled; it is asked for again later");
+    put_off(app, order, now).await.or_else(|err| {
+        tracing::warn!(order.id = order.order_id, error = %err, "an order was not put off");
+        Ok(false)
+    })
+}
+
+/// Asks again later, unless the order has ended meanwhile.
+async fn put_off(app: &App, order: &Order, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    let mut connection = app.store.acquire().await?;
+    let pause = ask_again_after(age(order, now));
+    recharge_order::ask_again(&mut connection, &order.order_id, pause).await?;
+    Ok(false)
+}
+
+fn age(order: &Order, now: DateTime<Utc>) -> Duration {
+    (now - order.created_at).to_std().unwrap_or_default()
+}
+
 /// Asks about one order; whether it ended.
 async fn one(
     app: &App,
@@ -60,7 +91,7 @@ async fn one(
     order: &Order,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    let age = (now - order.created_at).to_std().unwrap_or_default();
+    let is_old = CLOSED_AFTER <= age(order, now);
     let answer = payment.get(&order.order_id, order.payment_id.as_deref()).await;
     let is_over = match &answer {
         Ok(Some(facts)) => match take_in(app, order, facts).await? {
@@ -72,10 +103,10 @@ async fn one(
                 return Ok(true);
             }
             Settled::Changed(_) => return Ok(true),
-            Settled::Unchanged(State::Pending) | Settled::Quarantined(_) => CLOSED_AFTER <= age,
+            Settled::Unchanged(State::Pending) | Settled::Quarantined(_) => is_old,
             Settled::Unchanged(_) | Settled::Unknown | Settled::Ask => return Ok(false),
         },
-        Ok(None) => CLOSED_AFTER <= age,
+        Ok(None) => is_old,
         Err(err) => {
             tracing::warn!(order.id = order.order_id, error = %err, "an order was asked for in vain");
             // Never closed unasked: it may be paid.
@@ -85,9 +116,7 @@ async fn one(
     if is_over {
         return give_up(app, &order.order_id, State::Closed, NOT_PAID, |_| true).await;
     }
-    let mut connection = app.store.acquire().await?;
-    recharge_order::ask_again(&mut connection, &order.order_id, ask_again_after(age)).await?;
-    Ok(false)
+    put_off(app, order, now).await
 }
 
 /// Takes an answer in, unless it is about another order.

@@ -339,7 +339,14 @@ pub(in crate::app) async fn continue_all(app: &App) -> Result<u64, StoreError> {
     drop(connection);
     let mut ended = 0;
     for refund in due {
-        ended += u64::from(!drive(app, payment, &refund).await?.is_pending());
+        let driven = match drive(app, payment, &refund).await {
+            // One that cannot be ended must not keep the others from being asked for.
+            Err(err) if !matches!(err, StoreError::Unreachable(_)) => {
+                put_off(app, &refund, &err.to_string()).await
+            }
+            driven => driven,
+        };
+        ended += u64::from(!driven?.is_pending());
     }
     Ok(ended)
 }
