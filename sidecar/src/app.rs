@@ -16,10 +16,12 @@ pub use crate::app::orders::{
     AnomalyView, Callback, CallbackError, ImportError, ImportReport, NewRecharge, NewRefund, Noted,
     OrderFilter, OrderView, OrdersError, Page, RechargeError, RefundError, RefundView,
 };
+pub use crate::app::outbox::Deliveries;
 pub use crate::app::prices::PriceView;
 pub use crate::app::sync::SyncError;
 pub use crate::app::texts::LengthError;
 use crate::cache::Cache;
+use crate::events::EventSender;
 use crate::payment::PaymentClient;
 pub use crate::store::NotReady;
 use crate::store::retry::retry;
@@ -30,6 +32,7 @@ mod books;
 mod credit;
 mod invariants;
 mod orders;
+mod outbox;
 mod prices;
 mod reclaim;
 mod sync;
@@ -70,6 +73,8 @@ pub struct App {
     settings: Arc<Settings>,
     /// Where payments are made; without it, accounts are credited by operators alone.
     payment: Option<PaymentClient>,
+    /// Who is told about recharges; without it, events are kept for a while and forgotten.
+    events: Option<EventSender>,
     cache: Cache,
     /// This process among those that share the database, for jobs that one of them does.
     owner: Arc<str>,
@@ -79,13 +84,20 @@ impl App {
     /// The use cases on `store`.
     pub fn new(store: Store, settings: Settings) -> Self {
         let owner = books::new_id().into();
-        Self { store, settings: Arc::new(settings), payment: None, cache: Cache::off(), owner }
+        let (payment, events, cache) = (None, None, Cache::off());
+        Self { store, settings: Arc::new(settings), payment, events, cache, owner }
     }
 
     /// Adds the payment service.
     #[must_use]
     pub fn with_payment(self, payment: PaymentClient) -> Self {
         Self { payment: Some(payment), ..self }
+    }
+
+    /// Adds the receiver of events.
+    #[must_use]
+    pub fn with_events(self, events: EventSender) -> Self {
+        Self { events: Some(events), ..self }
     }
 
     /// Adds Redis, where the predecessor kept orders.
@@ -203,9 +215,16 @@ impl App {
         .await
     }
 
-    /// Deletes stored replies that no gateway asks for any more; how many. Does nothing while another sidecar does it.
+    /// Delivers a round of events that are due; no delivery begins once `go_on` says no. Does nothing while another sidecar
+    /// does it, or without a receiver.
+    pub async fn deliver_events(&self, go_on: impl Fn() -> bool) -> Result<Deliveries, StoreError> {
+        outbox::deliver(self, go_on).await
+    }
+
+    /// Deletes stored replies that no gateway asks for any more, and old events; how many. Does nothing while another
+    /// sidecar does it.
     pub async fn purge(&self) -> Result<u64, StoreError> {
-        reclaim::replies(self).await
+        reclaim::purge(self).await
     }
 }
 

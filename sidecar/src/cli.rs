@@ -131,6 +131,7 @@ async fn execute_command(
             // Before the database is asked for anything: a mistake in the configuration shows at once.
             config.require_gateway_tokens()?;
             config.require_callback_secrets()?;
+            config.require_signed_events()?;
             serve(config, ready_file).await
         }
         Command::Migrate => with_store(config, async |store| migrate(store).await).await,

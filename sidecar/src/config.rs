@@ -20,6 +20,7 @@ use rust_decimal::Decimal;
 pub use self::dsn::{DatabaseSource, DsnError};
 pub use self::environment::Environment;
 pub use self::error::{ConfigError, Field};
+pub use self::events::Events;
 pub use self::payment::{PaymentService, Tls, TlsIdentity};
 pub use self::retired::Warning;
 pub use self::secret::Secret;
@@ -31,6 +32,7 @@ use crate::app::Settings;
 mod dsn;
 mod environment;
 mod error;
+mod events;
 mod payment;
 mod retired;
 mod secret;
@@ -61,6 +63,8 @@ pub struct Config {
     pub payment: Option<PaymentService>,
     /// The largest amount of one recharge.
     pub recharge_max: Nanos,
+    /// Who is told about recharges, if anybody is.
+    pub events: Option<Events>,
     /// How long gateways may spend alone.
     pub leases: Leases,
     /// What is logged how.
@@ -207,6 +211,7 @@ impl Config {
                 .map(|block| PaymentService::read(block, environment))
                 .transpose()?,
             recharge_max: recharge_max(file.recharge.unwrap_or_default()),
+            events: file.events.map(|block| Events::read(block, environment)).transpose()?,
             leases: leases(file.leases.unwrap_or_default()),
             log: log(file.log.unwrap_or_default()),
             warnings,
@@ -251,6 +256,17 @@ impl Config {
             });
         }
         Ok(&payment.callback_secrets)
+    }
+
+    /// The receiver of events, with a secret to sign them; unsigned ones could not be told from forged ones.
+    pub fn require_signed_events(&self) -> Result<Option<&Events>, ConfigError> {
+        match &self.events {
+            Some(events) if events.secrets.is_empty() => Err(ConfigError::Missing {
+                field: "the secret of events",
+                remedy: "set FAREBOX_EVENTS_SECRET, or events.secret_file to a file that holds it (make one with: echo whsec_$(openssl rand -base64 32)), or remove events",
+            }),
+            events => Ok(events.as_ref()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::app::App;
+use crate::app::{App, Deliveries};
 
 /// Together with `leases.boot_grace` well below the time that a gateway lets a call wait: after a restart, an account whose
 /// last units the dead process held is served, not refused.
@@ -15,10 +15,17 @@ const PURGE_EVERY: Duration = Duration::from_secs(60);
 /// How often orders and refunds that are due are looked for. Each has its own clock, of minutes and hours.
 const PAYMENTS_EVERY: Duration = Duration::from_secs(2);
 
+/// How often events that are due are looked for.
+const EVENTS_EVERY: Duration = Duration::from_secs(2);
+
 /// Runs the jobs until `shutdown` turns true, or its sender is gone. A failure is logged, and the next round tries again.
 pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
-    // Apart, because a slow payment service must not keep leases from being taken back.
-    tokio::join!(books(app.clone(), shutdown.clone()), payments(app, shutdown));
+    // Apart, because neither a slow payment service nor a slow receiver of events must keep leases from being taken back.
+    tokio::join!(
+        books(app.clone(), shutdown.clone()),
+        payments(app.clone(), shutdown.clone()),
+        events(app, shutdown),
+    );
 }
 
 async fn books(app: App, mut shutdown: watch::Receiver<bool>) {
@@ -36,8 +43,8 @@ async fn books(app: App, mut shutdown: watch::Receiver<bool>) {
             },
             _ = purge.tick() => match app.purge().await {
                 Ok(0) => {}
-                Ok(replies) => tracing::debug!(replies, "deleted old replies"),
-                Err(err) => tracing::error!(error = %err, "old replies were not deleted"),
+                Ok(rows) => tracing::debug!(rows, "deleted old replies and events"),
+                Err(err) => tracing::error!(error = %err, "old replies and events were not deleted"),
             },
         }
     }
@@ -64,6 +71,25 @@ async fn payments(app: App, mut shutdown: watch::Receiver<bool>) {
                 tracing::info!(refunds, "refunds ended after the payment service was asked")
             }
             Err(err) => tracing::error!(error = %err, "pending refunds were not asked for"),
+        }
+    }
+}
+
+async fn events(app: App, mut shutdown: watch::Receiver<bool>) {
+    let mut clock = interval(EVENTS_EVERY);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let observer = shutdown.clone();
+    // A sender that is gone is a stop as well.
+    let go_on = || !*observer.borrow() && observer.has_changed().is_ok();
+    loop {
+        tokio::select! {
+            () = stopped(&mut shutdown) => return,
+            _ = clock.tick() => {}
+        }
+        match app.deliver_events(&go_on).await {
+            Ok(Deliveries { is_full: true, .. }) => clock.reset_immediately(),
+            Ok(_) => {}
+            Err(err) => tracing::error!(error = %err, "events were not delivered"),
         }
     }
 }

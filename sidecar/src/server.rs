@@ -16,6 +16,7 @@ use crate::api::{self, Gateways, Identities, Operators, Public, Tokens};
 use crate::app::NotReady;
 use crate::assembly::{AssemblyError, assemble};
 use crate::config::{Config, ConfigError};
+use crate::events::{EventSender, EventSettingsError};
 use crate::jobs;
 use crate::metrics::{self, MetricsError};
 use crate::store::{Store, StoreError};
@@ -38,6 +39,9 @@ pub enum ServeError {
     /// A callback secret is no key.
     #[error("payment_service {0}")]
     CallbackKey(#[from] CallbackKeyError),
+    /// Events cannot be sent with these settings.
+    #[error(transparent)]
+    Events(#[from] EventSettingsError),
     /// The price book was not brought in line.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -85,11 +89,16 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let gateway_tokens = config.require_gateway_tokens()?;
     let callback_keys = CallbackKeys::new(config.require_callback_secrets()?)?;
+    let events = config.require_signed_events()?.map(EventSender::new).transpose()?;
     if let Some(path) = &ready_file {
         remove_stale(path)?;
     }
     let metrics = metrics::install()?;
     let (app, cache) = assemble(config, store.clone())?;
+    let app = match events {
+        Some(events) => app.with_events(events),
+        None => app,
+    };
     app.ready().await?;
     let changed = app.seed_prices().await?;
     tracing::info!(price.changed_count = changed, "the price book follows the configuration");

@@ -1,4 +1,5 @@
-//! Whether a callback comes from the payment service: Standard Webhooks 1.0, symmetric signatures (`v1`).
+//! Whether a callback comes from the payment service, and the signatures of our own events: Standard Webhooks 1.0,
+//! symmetric signatures (`v1`).
 //!
 //! The payment service signs `id.timestamp.body` with HMAC-SHA256 and a key that both sides hold, and sends the result
 //! with the id and the time in three headers. Whoever records a callback can repeat it for [`TOLERANCE_S`] seconds and
@@ -34,6 +35,10 @@ const KEY_BYTES: RangeInclusive<usize> = 24..=64;
 /// The keys that callbacks may be signed with; several while one is being changed.
 #[derive(Clone)]
 pub struct CallbackKeys(Arc<[Webhook]>);
+
+/// The keys that events are signed with; several while one is being changed.
+#[derive(Clone)]
+pub(crate) struct SigningKeys(Arc<[Webhook]>);
 
 /// A secret that is no key. Its text is never repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -120,6 +125,27 @@ impl CallbackKeys {
 impl fmt::Debug for CallbackKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CallbackKeys({} hidden)", self.0.len())
+    }
+}
+
+impl SigningKeys {
+    /// The keys in the secrets.
+    pub(crate) fn new(secrets: &[Secret]) -> Result<Self, CallbackKeyError> {
+        secrets.iter().map(key).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The signature of each key, with a space between them, as `webhook-signature` has it: a receiver that knows one key
+    /// finds its own.
+    pub(crate) fn sign(&self, id: &str, timestamp: i64, body: &str) -> String {
+        let signatures = self.0.iter().map(|key| key.sign(id, timestamp, body.as_bytes()));
+        // The library refuses bodies that are no text, which a `str` always is.
+        signatures.filter_map(Result::ok).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl fmt::Debug for SigningKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKeys({} hidden)", self.0.len())
     }
 }
 
@@ -348,7 +374,24 @@ mod tests {
     }
 
     #[test]
+    fn every_key_signs_so_that_a_receiver_may_know_either() {
+        let body = std::str::from_utf8(BODY).unwrap();
+        let signature = SigningKeys::new(&[old(), new()]).unwrap().sign("msg_1", NOW, body);
+        assert_eq!(signature.split(' ').count(), 2);
+        let signed = headers(&NOW.to_string(), &signature);
+        for secret in [old(), new()] {
+            let receiver = CallbackKeys::new(&[secret]).unwrap();
+            assert_eq!(receiver.verify_at(&signed, BODY, NOW), Ok(()));
+        }
+        let stranger = CallbackKeys::new(&[secret(3, 32)]).unwrap();
+        assert_eq!(stranger.verify_at(&signed, BODY, NOW), Err(SignatureError::Wrong));
+        assert!(SigningKeys::new(&[secret(1, 23)]).is_err());
+    }
+
+    #[test]
     fn keys_do_not_print_themselves() {
         assert_eq!(format!("{:?}", keys()), "CallbackKeys(2 hidden)");
+        let signing = SigningKeys::new(&[old()]).unwrap();
+        assert_eq!(format!("{signing:?}"), "SigningKeys(1 hidden)");
     }
 }

@@ -1,12 +1,12 @@
-//! What no request starts: leases of silent gateways are taken back, old replies deleted.
+//! What no request starts: leases of silent gateways are taken back, old replies and events deleted.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use sqlx::mysql::MySqlConnection;
 
-use crate::app::App;
 use crate::app::books::{Books, LeaseSelection};
+use crate::app::{App, outbox};
 use crate::store::column::OnCorrupt;
 use crate::store::lease::State;
 use crate::store::retry::retry;
@@ -99,12 +99,17 @@ async fn expire(tx: &mut MySqlConnection, token: i64, overdue: &[u64]) -> Result
     Ok(expired)
 }
 
-/// Deletes replies that no gateway asks for any more; how many.
-pub(super) async fn replies(app: &App) -> Result<u64, StoreError> {
+/// Deletes what nobody asks for any more; how many rows. Deleting an old row twice does no harm: the job's token needs no
+/// check.
+pub(super) async fn purge(app: &App) -> Result<u64, StoreError> {
     let Some(_) = app.acquire_job(PURGE, PURGE_TTL).await? else { return Ok(0) };
+    Ok(replies(app).await? + outbox::purge(app).await?)
+}
+
+/// Deletes replies that no gateway asks for any more; how many.
+async fn replies(app: &App) -> Result<u64, StoreError> {
     let mut purged = 0;
     loop {
-        // Deleting an old reply twice does no harm: the token needs no check here.
         let mut connection = app.store.acquire().await?;
         let before = store::now(&mut connection).await? - TimeDelta::hours(REPLY_AGE_HOURS);
         let in_round = sync_reply::purge(&mut connection, before, REPLIES_PER_ROUND).await?;

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use super::failure::Failure;
 use super::table::{Column, facts, table};
-use crate::config::{Config, PaymentService};
+use crate::config::{Config, Events, PaymentService};
 
 /// What the configuration means, defaults and overrides included.
 pub(super) fn report(path: &Path, config: &Config) -> Result<String, Failure> {
     let tokens = config.require_gateway_tokens()?.len();
     let callback_keys = config.require_callback_secrets()?.len();
+    let events = events(config.require_signed_events()?);
     let mut text: String =
         config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     let server = &config.server;
@@ -30,6 +31,7 @@ pub(super) fn report(path: &Path, config: &Config) -> Result<String, Failure> {
         ("payment service", payment_service(config)),
         ("callback keys", callback_keys.to_string()),
         ("recharge", format!("up to {}", config.recharge_max)),
+        ("events", events),
         (
             "leases",
             format!("{:?}, {:?} after a restart", config.leases.ttl, config.leases.boot_grace),
@@ -45,6 +47,15 @@ fn payment_service(config: &Config) -> String {
         format!("{} within {:?} ({})", payment.grpc_addr, payment.timeout, payment.protection())
     };
     config.payment.as_ref().map_or_else(|| "none".to_owned(), within)
+}
+
+fn events(events: Option<&Events>) -> String {
+    let told = |Events { url, timeout, secrets }: &Events| {
+        let keys =
+            if secrets.len() == 1 { "1 key".to_owned() } else { format!("{} keys", secrets.len()) };
+        format!("to {url} within {timeout:?}, signed with {keys}")
+    };
+    events.map_or_else(|| "none".to_owned(), told)
 }
 
 fn services(config: &Config) -> String {

@@ -89,9 +89,10 @@ fn of_readiness(err: &NotReady) -> u8 {
 
 fn of_serve(err: &ServeError) -> u8 {
     match err {
-        ServeError::Config(_) | ServeError::Assembly(_) | ServeError::CallbackKey(_) => {
-            super::EXIT_USAGE
-        }
+        ServeError::Config(_)
+        | ServeError::Assembly(_)
+        | ServeError::CallbackKey(_)
+        | ServeError::Events(_) => super::EXIT_USAGE,
         ServeError::Store(err) => of_store(err),
         ServeError::NotReady(err) => of_readiness(err),
         ServeError::Listen(_)

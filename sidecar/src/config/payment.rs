@@ -68,7 +68,7 @@ impl PaymentService {
             remedy: "write where callbacks reach this sidecar, such as http://localhost:8107/internal/v1/billing/callback, or remove payment_service",
         })?;
         let secret_file = block.callback_secret_file.as_ref().map(|path| path.0.as_path());
-        let callback_secrets = secrets::callback_secrets(&SecretSource {
+        let callback_secrets = secrets::webhook_secrets(&SecretSource {
             environment,
             variable: "FAREBOX_CALLBACK_SECRET",
             file_key: "payment_service.callback_secret_file",

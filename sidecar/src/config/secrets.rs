@@ -58,8 +58,8 @@ pub(crate) fn tokens(source: &SecretSource<'_>) -> Result<Vec<Secret>, ConfigErr
     Ok(tokens)
 }
 
-/// The secrets that callbacks are signed with, checked to be keys.
-pub(crate) fn callback_secrets(source: &SecretSource<'_>) -> Result<Vec<Secret>, ConfigError> {
+/// The secrets that callbacks or events are signed with, checked to be keys.
+pub(crate) fn webhook_secrets(source: &SecretSource<'_>) -> Result<Vec<Secret>, ConfigError> {
     let Some(Found { secret, place }) = source.read()? else { return Ok(Vec::new()) };
     let secrets = between_commas(&secret);
     CallbackKeys::new(&secrets).map_err(|err| ConfigError::Hidden {

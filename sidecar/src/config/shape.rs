@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer};
 
 use super::value::{
-    BootGrace, ByService, Connections, Currency, Driver, HostPort, LeaseTtl, LogFormat, LogLevel,
-    Money, MoneyAboveZero, OptionalWebUrl, Percent, ServerName, Text, Timeout, Units, WebUrl,
+    BootGrace, ByService, Connections, Currency, DeliveryTimeout, Driver, HostPort, LeaseTtl,
+    LogFormat, LogLevel, Money, MoneyAboveZero, OptionalWebUrl, Percent, ServerName, Text, Timeout,
+    Units, WebUrl,
 };
 
 /// The whole file.
@@ -20,6 +21,8 @@ pub(crate) struct File {
     pub(crate) billing: Option<Billing>,
     pub(crate) payment_service: Option<PaymentService>,
     pub(crate) recharge: Option<Recharge>,
+    #[serde(default, deserialize_with = "not_empty")]
+    pub(crate) events: Option<Events>,
     pub(crate) leases: Option<Leases>,
     pub(crate) log: Option<Log>,
 }
@@ -134,6 +137,15 @@ fn not_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 #[serde(deny_unknown_fields)]
 pub(crate) struct Recharge {
     pub(crate) max_amount: Option<Text<MoneyAboveZero>>,
+}
+
+/// `events`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Events {
+    pub(crate) url: Option<Text<WebUrl>>,
+    pub(crate) secret_file: Option<Text<PathBuf>>,
+    pub(crate) timeout: Option<Text<DeliveryTimeout>>,
 }
 
 /// `leases`

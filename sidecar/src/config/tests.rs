@@ -192,7 +192,7 @@ fn an_unknown_key_is_named_by_its_path() {
     for (text, expected) in [
         (
             format!("{SMALL}serv: 1"),
-            "serv is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, leases, log",
+            "serv is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, events, leases, log",
         ),
         (
             format!("{SMALL}leases: {{ tll: 5s }}"),
@@ -248,7 +248,7 @@ fn the_environment_overrides_any_key_and_is_named_in_errors() {
     );
     assert_eq!(
         refused("FAREBOX_LEASE__TTL", "5s"),
-        "lease is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, leases, log"
+        "lease is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, events, leases, log"
     );
 }
 
@@ -380,18 +380,27 @@ fn without_a_payment_service_no_secret_is_needed_and_with_one_it_is() {
     );
 }
 
-#[test]
-fn the_commented_block_of_the_shipped_file_works_once_it_is_none() {
+/// The shipped file with this commented block as part of it.
+fn shipped_with(block: &str) -> Config {
     let shipped = include_str!("../../../farebox.yaml");
-    let (before, rest) = shipped.split_once("# payment_service:\n").unwrap();
+    let (before, rest) = shipped.split_once(&format!("# {block}:\n")).unwrap();
     let commented = rest.lines().take_while(|line| line.starts_with('#')).count();
     let lines = rest.lines().enumerate().map(|(number, line)| {
         if number < commented { line.strip_prefix("# ").unwrap() } else { line }
     });
-    let text = format!("{before}payment_service:\n{}", lines.collect::<Vec<_>>().join("\n"));
-    let payment = config(&text).payment.unwrap();
+    config(&format!("{before}{block}:\n{}", lines.collect::<Vec<_>>().join("\n")))
+}
+
+#[test]
+fn a_commented_block_of_the_shipped_file_works_once_it_is_none() {
+    let payment = shipped_with("payment_service").payment.unwrap();
     assert_eq!(payment.grpc_addr.to_string(), "127.0.0.1:9101");
     assert_eq!((payment.return_url.as_deref(), payment.protection()), (None, "TLS"));
+    let events = shipped_with("events").events.unwrap();
+    assert_eq!(
+        (events.url.as_str(), events.timeout.as_secs()),
+        ("https://shop.example/events", 10)
+    );
 }
 
 #[test]
@@ -415,6 +424,65 @@ fn callback_secrets_come_from_a_variable_or_a_file_and_never_show() {
         refusal(&text, &Environment::default()),
         format!("payment_service.callback_secret_file {complaint}")
     );
+}
+
+/// A good `events` with more keys in it.
+fn events(keys: &str) -> String {
+    format!("{SMALL}events: {{ url: 'https://shop.example/events?a=b', {keys} }}")
+}
+
+#[test]
+fn events_have_a_receiver_a_deadline_and_a_secret_that_never_shows() {
+    assert!(config(SMALL).events.is_none());
+    assert!(matches!(config(SMALL).require_signed_events(), Ok(None)));
+    let read = config(&events(""));
+    let Events { url, timeout, .. } = read.events.as_ref().unwrap();
+    assert_eq!((url.as_str(), timeout.as_secs()), ("https://shop.example/events?a=b", 10));
+    assert_eq!(
+        read.require_signed_events().unwrap_err().to_string(),
+        "the secret of events is missing; set FAREBOX_EVENTS_SECRET, or events.secret_file to a file that holds it (make one with: echo whsec_$(openssl rand -base64 32)), or remove events"
+    );
+
+    let several = file(&format!("{SECRET},\n {OTHER_SECRET}\n"));
+    let text = events(&format!("timeout: 2s, secret_file: {}", several.path().display()));
+    let read = config(&text);
+    let Events { secrets, timeout, .. } = read.require_signed_events().unwrap().unwrap();
+    assert_eq!(secrets[..], [Secret::new(SECRET), Secret::new(OTHER_SECRET)]);
+    assert_eq!(timeout.as_secs(), 2);
+    let environment = Environment::from([("FAREBOX_EVENTS_SECRET", OTHER_SECRET)]);
+    let read = Config::parse(&text, &environment).unwrap();
+    assert_eq!(read.events.as_ref().unwrap().secrets, [Secret::new(OTHER_SECRET)]);
+    assert!(!format!("{read:?}").contains("AQEB"));
+}
+
+#[test]
+fn a_mistake_in_events_is_named_with_its_remedy() {
+    let refused = |text: &str| refusal(text, &Environment::default());
+    let bad = file("s3cret");
+    let bad_secret = refused(&events(&format!("secret_file: {}", bad.path().display())));
+    assert!(bad_secret.starts_with("events.secret_file holds a secret that is not whsec_ and "));
+    assert!(!bad_secret.contains("s3cret"));
+    for (found, expected) in [
+        (
+            refused(&format!("{SMALL}events: {{ timeout: 1s }}")),
+            "events.url is missing; write where events are sent, such as https://shop.example/events, or remove events",
+        ),
+        (refused(&format!("{SMALL}events: ")), "events has no value; write one or remove the key"),
+        (
+            refused(&format!("{SMALL}events: {{ url: shop.example }}")),
+            r#"events.url is "shop.example": no web address; write http:// or https://, a host and a path, such as https://shop.example/paid, and percent-encode special characters"#,
+        ),
+        (
+            refused(&events("timeout: 2m")),
+            r#"events.timeout is "2m": out of bounds; write 1ms to 60000ms"#,
+        ),
+        (
+            refused(&events("secret: x")),
+            "events.secret is not a key of this program; remove it or write one of: url, secret_file, timeout",
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
 }
 
 #[test]

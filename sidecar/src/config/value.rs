@@ -127,6 +127,16 @@ impl FromText for Timeout {
     }
 }
 
+/// How long the delivery of an event may take: a receiver that does its work before it answers is told again and again.
+#[derive(Debug)]
+pub(crate) struct DeliveryTimeout(pub(crate) Duration);
+
+impl FromText for DeliveryTimeout {
+    fn from_text(text: &str) -> Result<Self, String> {
+        bounded(text, 1..=60_000).map(Self)
+    }
+}
+
 /// How long a lease stands. Shorter, and no round trip renews it in time; longer, and a dead gateway locks money away.
 #[derive(Debug)]
 pub(crate) struct LeaseTtl(pub(crate) Duration);

@@ -74,6 +74,7 @@ fn a_good_configuration_is_told_in_full() {
     payment service  none
     callback keys    0
     recharge         up to 999999.99
+    events           none
     leases           10s, 1s after a restart
 
     service   price  free units per month
@@ -175,6 +176,32 @@ fn a_payment_service_without_a_callback_secret_is_not_served() {
         assert_eq!(
             run.stderr,
             "farebox: the callback secret of payment_service is missing; set FAREBOX_CALLBACK_SECRET, or payment_service.callback_secret_file to a file that holds it (make one with: echo whsec_$(openssl rand -base64 32)), or remove payment_service\n"
+        );
+    }
+}
+
+const EVENTS: &str = "
+events: { url: 'https://shop.example/events', timeout: 3s }
+";
+
+#[test]
+fn the_receiver_of_events_is_told_and_its_secret_is_not() {
+    let secret = ("FAREBOX_EVENTS_SECRET", CALLBACK_SECRET.1);
+    let run = Desk::with(&format!("{GOOD}{EVENTS}")).run(&["check-config"], &[TOKEN, secret]);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    let line = "events           to https://shop.example/events within 3s, signed with 2 keys";
+    assert!(run.stdout.lines().any(|found| found == line), "{}", run.stdout);
+    assert!(!run.stdout.contains("whsec_"));
+}
+
+#[test]
+fn events_without_a_secret_are_not_served() {
+    for words in [&["serve"], &["check-config"]] {
+        let run = Desk::with(&format!("{GOOD}{EVENTS}")).run(words, &[TOKEN]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(64), ""));
+        assert_eq!(
+            run.stderr,
+            "farebox: the secret of events is missing; set FAREBOX_EVENTS_SECRET, or events.secret_file to a file that holds it (make one with: echo whsec_$(openssl rand -base64 32)), or remove events\n"
         );
     }
 }

@@ -10,6 +10,7 @@ mod leases;
 mod migrations;
 mod model;
 mod orders;
+mod outbox;
 mod prices;
 mod replay;
 mod speed;
