@@ -396,6 +396,28 @@ mod tests {
         }
     }
 
+    /// The configuration refuses such files by their keys; whatever else gets here is an error and no panic.
+    #[tokio::test]
+    async fn an_identity_that_cannot_be_used_is_an_error_at_the_start() {
+        let block = |label: &str| format!("-----BEGIN {label}-----\nAAEC\n-----END {label}-----\n");
+        let identity = TlsIdentity {
+            cert_pem: block("CERTIFICATE").into(),
+            key_pem: crate::config::Secret::new(block("PRIVATE KEY")),
+        };
+        let ca_pem = Some(block("CERTIFICATE").into());
+        let settings = PaymentService {
+            grpc_addr: HostPort { host: "pay".to_owned(), port: 9101 },
+            timeout: Duration::from_secs(5),
+            return_url: None,
+            notify_url: "http://farebox:8107/callback".to_owned(),
+            callback_secrets: Vec::new(),
+            tls: Some(Tls { ca_pem, identity: Some(identity), server_name: None }),
+        };
+        let refused = PaymentClient::new(&settings).unwrap_err().to_string();
+        assert!(refused.starts_with("payment_service cannot be used: "), "{refused}");
+        assert!(!refused.contains("AAEC"));
+    }
+
     #[test]
     fn only_what_the_contract_calls_definite_is_a_refusal() {
         for code in (0..=16).map(Code::from_i32).filter(|code| *code != Code::Ok) {

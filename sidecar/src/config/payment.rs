@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, RootCertStore};
 
 use super::environment::Environment;
 use super::error::{ConfigError, Field};
@@ -100,13 +105,10 @@ const KEY_FILE: &str = "payment_service.tls.key_file";
 
 impl Tls {
     fn read(block: shape::Tls) -> Result<Self, ConfigError> {
-        let ca_pem = block.ca_file.map(|path| pem(CA_FILE, &path.0, &CERTIFICATE)).transpose()?;
+        let ca_pem = block.ca_file.map(|path| authorities(&path.0)).transpose()?;
         let identity = match (block.cert_file, block.key_file) {
             (None, None) => None,
-            (Some(cert), Some(key)) => Some(TlsIdentity {
-                cert_pem: pem(CERT_FILE, &cert.0, &CERTIFICATE)?.into(),
-                key_pem: Secret::new(pem(KEY_FILE, &key.0, &PRIVATE_KEY)?),
-            }),
+            (Some(cert), Some(key)) => Some(identity(&cert.0, &key.0)?),
             (Some(_), None) => {
                 return Err(ConfigError::Missing {
                     field: KEY_FILE,
@@ -128,6 +130,55 @@ impl Tls {
     }
 }
 
+/// The certificates of those who vouch. One that nothing can be checked with would be passed over without a word later on.
+fn authorities(path: &Path) -> Result<String, ConfigError> {
+    let text = pem(CA_FILE, path, &CERTIFICATE)?;
+    read_certificates(CA_FILE, path, &text)?;
+    Ok(text)
+}
+
+/// A certificate and its key, checked to belong together.
+fn identity(cert: &Path, key: &Path) -> Result<TlsIdentity, ConfigError> {
+    let cert_pem = pem(CERT_FILE, cert, &CERTIFICATE)?;
+    let key_pem = pem(KEY_FILE, key, &PRIVATE_KEY)?;
+    let chain = read_certificates(CERT_FILE, cert, &cert_pem)?;
+    let signing_key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
+        .ok()
+        .and_then(|der| any_supported_type(&der).ok())
+        .ok_or_else(|| refused(KEY_FILE, key, PRIVATE_KEY.complaint.to_owned()))?;
+    match CertifiedKey::new(chain, signing_key).keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+            Ok(TlsIdentity { cert_pem: cert_pem.into(), key_pem: Secret::new(key_pem) })
+        }
+        Err(_) => {
+            let complaint = format!(
+                "holds another key than that of the first certificate in {}; name the files of one pair",
+                cert.display()
+            );
+            Err(refused(KEY_FILE, key, complaint))
+        }
+    }
+}
+
+/// Every certificate in the text, each of which can be read.
+fn read_certificates(
+    key: &'static str,
+    path: &Path,
+    text: &str,
+) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let read = || -> Option<Vec<_>> {
+        let mut sieve = RootCertStore::empty();
+        let mut certificates = Vec::new();
+        for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+            let certificate = certificate.ok()?;
+            sieve.add(certificate.clone()).ok()?;
+            certificates.push(certificate);
+        }
+        (!certificates.is_empty()).then_some(certificates)
+    };
+    read().ok_or_else(|| refused(key, path, CERTIFICATE.complaint.to_owned()))
+}
+
 /// What a file must hold: the labels of RFC 7468 and what to say without one.
 struct Content {
     labels: &'static [&'static str],
@@ -146,24 +197,24 @@ const PRIVATE_KEY: Content = Content {
 
 /// The text of a PEM file. The path is named, the text never: it may be a key.
 fn pem(key: &'static str, path: &Path, content: &Content) -> Result<String, ConfigError> {
-    let refused = |complaint: String| ConfigError::Value {
-        field: Field::new(key),
-        value: path.display().to_string(),
-        complaint,
-    };
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         // Bytes that are no text: the binary form of the same thing, most likely.
         Err(err) if err.kind() == io::ErrorKind::InvalidData => String::new(),
         Err(err) => {
-            return Err(refused(format!("cannot be read: {err}; name a readable PEM file")));
+            let complaint = format!("cannot be read: {err}; name a readable PEM file");
+            return Err(refused(key, path, complaint));
         }
     };
     if has_block(&text, content.labels) {
         Ok(text)
     } else {
-        Err(refused(content.complaint.to_owned()))
+        Err(refused(key, path, content.complaint.to_owned()))
     }
+}
+
+fn refused(key: &'static str, path: &Path, complaint: String) -> ConfigError {
+    ConfigError::Value { field: Field::new(key), value: path.display().to_string(), complaint }
 }
 
 /// Whether the text has a block with one of the labels, and every such block can be read.

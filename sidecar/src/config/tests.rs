@@ -364,8 +364,12 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 
 const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const OTHER_SECRET: &str = "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAEC\n-----END CERTIFICATE-----\n";
-const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nS3cret00\n-----END PRIVATE KEY-----\n";
+
+/// A certificate and its private key, in PEM.
+fn pair() -> (String, String) {
+    let pair = rcgen::generate_simple_self_signed(["farebox".to_owned()]).unwrap();
+    (pair.cert.pem(), pair.signing_key.serialize_pem())
+}
 
 #[test]
 fn without_a_payment_service_no_secret_is_needed_and_with_one_it_is() {
@@ -557,7 +561,8 @@ fn a_mistake_in_payment_service_is_named_with_its_remedy() {
 
 #[test]
 fn tls_is_read_from_its_files() {
-    let (certificate, key) = (file(CERTIFICATE), file(PRIVATE_KEY));
+    let (cert_pem, key_pem) = pair();
+    let (certificate, key) = (file(&cert_pem), file(&key_pem));
     let (certificate, key) = (certificate.path().display(), key.path().display());
     let read = |keys: &str| config(&payment(&format!("tls: {{ {keys} }}"))).payment.unwrap();
     assert_eq!(read("").protection(), "TLS");
@@ -566,18 +571,20 @@ fn tls_is_read_from_its_files() {
     );
     let payment = read(&full);
     assert_eq!(payment.protection(), "mutual TLS");
-    assert!(!format!("{payment:?}").contains("S3cret"));
+    let shown = format!("{payment:?}");
+    assert!(key_pem.lines().all(|line| !shown.contains(line)));
     let tls = payment.tls.unwrap();
-    assert_eq!(tls.ca_pem.as_deref(), Some(CERTIFICATE.as_bytes()));
+    assert_eq!(tls.ca_pem.as_deref(), Some(cert_pem.as_bytes()));
     assert_eq!(tls.server_name.as_deref(), Some("pay.example"));
     let identity = tls.identity.unwrap();
-    assert_eq!(identity.cert_pem, CERTIFICATE.as_bytes());
-    assert_eq!(identity.key_pem.expose(), PRIVATE_KEY);
+    assert_eq!(identity.cert_pem, cert_pem.as_bytes());
+    assert_eq!(identity.key_pem.expose(), key_pem);
 }
 
 #[test]
 fn a_tls_file_that_cannot_be_used_is_named_by_key_and_path() {
-    let (certificate, key) = (file(CERTIFICATE), file(PRIVATE_KEY));
+    let (cert_pem, key_pem) = pair();
+    let (certificate, key) = (file(&cert_pem), file(&key_pem));
     let (certificate, key) = (certificate.path().display(), key.path().display());
     let tls =
         |keys: &str| refusal(&payment(&format!("tls: {{ {keys} }}")), &Environment::default());
@@ -613,4 +620,45 @@ fn a_tls_file_that_cannot_be_used_is_named_by_key_and_path() {
     binary.write_all(&[0x30, 0x82, 0xff]).unwrap();
     let refused = tls(&format!("ca_file: {}", binary.path().display()));
     assert!(refused.contains(": holds no readable certificate; "), "{refused}");
+}
+
+/// What rustls would pass over, or refuse when the connection is made, is refused here, by its key.
+#[test]
+fn a_tls_file_with_something_else_in_good_base64_is_refused() {
+    let (cert_pem, key_pem) = pair();
+    let broken = |label: &str| format!("-----BEGIN {label}-----\nAAEC\n-----END {label}-----\n");
+    let (certificate, key) = (file(&cert_pem), file(&key_pem));
+    let (other_key, broken_key) = (file(&pair().1), file(&broken("PRIVATE KEY")));
+    let broken_cert = file(&broken("CERTIFICATE"));
+    let half_broken = file(&format!("{cert_pem}{}", broken("CERTIFICATE")));
+    let at = |file: &tempfile::NamedTempFile| file.path().display().to_string();
+    let tls =
+        |keys: &str| refusal(&payment(&format!("tls: {{ {keys} }}")), &Environment::default());
+    const NO_CERTIFICATE: &str =
+        "holds no readable certificate; name a PEM file with -----BEGIN CERTIFICATE-----";
+    for broken in [&broken_cert, &half_broken] {
+        assert_eq!(
+            tls(&format!("ca_file: {}", at(broken))),
+            format!("payment_service.tls.ca_file is {:?}: {NO_CERTIFICATE}", at(broken))
+        );
+        assert_eq!(
+            tls(&format!("cert_file: {}, key_file: {}", at(broken), at(&key))),
+            format!("payment_service.tls.cert_file is {:?}: {NO_CERTIFICATE}", at(broken))
+        );
+    }
+    assert_eq!(
+        tls(&format!("cert_file: {}, key_file: {}", at(&certificate), at(&broken_key))),
+        format!(
+            "payment_service.tls.key_file is {:?}: holds no readable private key; name a PEM file with -----BEGIN PRIVATE KEY----- and without a password",
+            at(&broken_key)
+        )
+    );
+    assert_eq!(
+        tls(&format!("cert_file: {}, key_file: {}", at(&certificate), at(&other_key))),
+        format!(
+            "payment_service.tls.key_file is {:?}: holds another key than that of the first certificate in {}; name the files of one pair",
+            at(&other_key),
+            at(&certificate)
+        )
+    );
 }
