@@ -10,6 +10,7 @@ mod exactness;
 mod jwt;
 mod outage;
 mod payment_service;
+mod payment_tls;
 mod processes;
 mod recharge;
 mod routes;

@@ -33,6 +33,7 @@ pub mod redis;
 pub mod scratch;
 pub mod sidecar;
 pub mod stack;
+pub mod tls;
 pub mod upstream;
 pub mod wait;
 

@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 
 use crate::child::{Child, Recipe};
 use crate::client::{Answer, Call, Client};
+use crate::tls::TlsFiles;
 use crate::{StackError, binaries, port};
 
 /// What signs callbacks, unless a plan or a test says otherwise.
@@ -24,6 +25,7 @@ pub struct PaymentService {
     http: SocketAddr,
     client: Client,
     secret_file: PathBuf,
+    tls: Option<TlsFiles>,
 }
 
 /// What the receiver of a callback answered.
@@ -50,7 +52,7 @@ impl CallbackAnswer {
 impl PaymentService {
     /// Starts the service on free ports, with its files in `folder`.
     pub async fn start(folder: &Path) -> Result<Self, StackError> {
-        Self::start_at(folder, port::free(), port::free()).await
+        Self::start_at(folder, port::free(), port::free(), None).await
     }
 
     /// Starts the service at these addresses.
@@ -58,15 +60,17 @@ impl PaymentService {
         folder: &Path,
         grpc: SocketAddr,
         http: SocketAddr,
+        tls: Option<TlsFiles>,
     ) -> Result<Self, StackError> {
         let secret_file = folder.join("payment-service.secret");
         let recipe = Recipe::new("payment-service", &binaries::payment_service()?, folder)
             .args(["--grpc", &grpc.to_string(), "--http", &http.to_string()])
             .args(["--state".as_ref(), folder.join("payment-service.json").as_os_str()])
-            .args(["--secret-file".as_ref(), secret_file.as_os_str()]);
+            .args(["--secret-file".as_ref(), secret_file.as_os_str()])
+            .args(tls.as_ref().map(TlsFiles::server_arguments).unwrap_or_default());
         write_secrets(&secret_file, CALLBACK_SECRET)?;
         let child = Child::start(recipe)?;
-        let service = Self { child, grpc, http, client: Client::http1(http), secret_file };
+        let service = Self { child, grpc, http, client: Client::http1(http), secret_file, tls };
         service.ready().await?;
         Ok(service)
     }
@@ -74,6 +78,11 @@ impl PaymentService {
     /// Where `payment.v1` is.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.grpc
+    }
+
+    /// What protects `payment.v1`, if anything does.
+    pub fn tls(&self) -> Option<&TlsFiles> {
+        self.tls.as_ref()
     }
 
     /// Where the payment page and the control API are.

@@ -11,6 +11,7 @@ use farebox_core::assertion::{self, AUDIENCE, Claims, Key, LIFETIME_S};
 use crate::child::{Child, Recipe, inherited};
 use crate::client::Client;
 use crate::database::output;
+use crate::tls::TlsFiles;
 use crate::{StackError, binaries};
 
 /// What gateways of this stack show to the sidecar.
@@ -73,6 +74,7 @@ pub(crate) struct Settings<'a> {
 pub(crate) struct Payment<'a> {
     pub(crate) grpc: SocketAddr,
     pub(crate) timeout: &'a str,
+    pub(crate) tls: Option<&'a TlsFiles>,
 }
 
 impl Settings<'_> {
@@ -110,13 +112,14 @@ leases: {{ ttl: {lease_ttl} }}
 
     /// The payment service; callbacks come to this sidecar itself.
     fn payment_block(&self) -> String {
-        let Some(Payment { grpc, timeout }) = &self.payment else { return String::new() };
+        let Some(Payment { grpc, timeout, tls }) = &self.payment else { return String::new() };
+        let tls = tls.map(TlsFiles::client_yaml).unwrap_or_default();
         format!(
             "payment_service:
   grpc_addr: \"{grpc}\"
   timeout: {timeout}
   notify_url: \"http://{}/internal/v1/billing/callback\"
-",
+{tls}",
             self.addresses.http
         )
     }

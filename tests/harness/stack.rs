@@ -15,6 +15,7 @@ use crate::payment::{CALLBACK_SECRET, PaymentService};
 use crate::redis::Redis;
 use crate::scratch::Scratch;
 use crate::sidecar::{Addresses, Payment, Settings, Sidecar};
+use crate::tls::{Tls, TlsFiles};
 use crate::upstream::Upstream;
 use crate::{StackError, binaries, port};
 
@@ -33,6 +34,7 @@ pub struct Plan {
     lease_ttl: &'static str,
     currency: &'static str,
     payment_timeout: &'static str,
+    payment_tls: Option<Tls>,
     callback_secrets: &'static str,
     gateway: bool,
     cut: bool,
@@ -120,6 +122,7 @@ impl Plan {
             lease_ttl: "10s",
             currency: "CNY",
             payment_timeout: "5s",
+            payment_tls: None,
             callback_secrets: CALLBACK_SECRET,
             gateway: true,
             cut: false,
@@ -182,6 +185,12 @@ impl Plan {
         Self { payment_timeout, ..self }
     }
 
+    /// Protects the connection to the payment service.
+    #[must_use]
+    pub fn payment_tls(self, tls: Tls) -> Self {
+        Self { payment_tls: Some(tls), ..self }
+    }
+
     /// Sets the secrets of which the sidecar accepts callbacks; several separated by commas.
     #[must_use]
     pub fn callback_secrets(self, callback_secrets: &'static str) -> Self {
@@ -217,13 +226,18 @@ impl Plan {
         Addresses { http: self.addr(8107), internal: self.addr(8108), admin: self.addr(8109) }
     }
 
-    fn settings(
-        &self,
+    fn settings<'p>(
+        &'p self,
         addresses: Addresses,
         database: String,
         redis: &Redis,
-        payment: &PaymentService,
-    ) -> Settings<'_> {
+        payment: &'p PaymentService,
+    ) -> Settings<'p> {
+        let payment = Payment {
+            grpc: payment.grpc_addr(),
+            timeout: self.payment_timeout,
+            tls: payment.tls(),
+        };
         Settings {
             addresses,
             database,
@@ -232,7 +246,7 @@ impl Plan {
             free_quotas: &self.free_quotas,
             lease_ttl: self.lease_ttl,
             currency: self.currency,
-            payment: Some(Payment { grpc: payment.grpc_addr(), timeout: self.payment_timeout }),
+            payment: Some(payment),
             callback_secrets: self.callback_secrets,
         }
     }
@@ -282,7 +296,9 @@ impl Stack {
         tell("upstream");
         let upstream = Upstream::start().await?;
         tell("payment service");
-        let payment = PaymentService::start_at(folder, plan.addr(9101), plan.addr(9180)).await?;
+        let tls = plan.payment_tls.map(|tls| TlsFiles::make(folder, tls)).transpose()?;
+        let (grpc, http) = (plan.addr(9101), plan.addr(9180));
+        let payment = PaymentService::start_at(folder, grpc, http, tls).await?;
         tell("sidecar");
         let cut = if plan.cut { Some(Cut::start(database.addr()).await?) } else { None };
         let source = cut.as_ref().map(|cut| database.source_at(cut.addr()));

@@ -15,8 +15,8 @@ use clap::Parser;
 use farebox_payment::v1::payment_service_server::PaymentServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::callback::Sender;
 use crate::store::Store;
@@ -52,6 +52,28 @@ struct Arguments {
     /// The address of the payment page as payers see it; without it, http:// and the address of --http.
     #[arg(long)]
     public_url: Option<String>,
+    /// The certificate that `payment.v1` shows, PEM; with it, TLS is all that it speaks.
+    #[arg(long, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, PEM.
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Who vouches for callers of `payment.v1`, PEM; with it, only those with a certificate are served.
+    #[arg(long, requires = "tls_cert")]
+    client_ca: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// How `payment.v1` is protected, if it is.
+    fn tls(&self) -> Result<Option<ServerTlsConfig>> {
+        let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
+        let read = |path| fs::read(path).with_context(|| format!("cannot read {path:?}"));
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(read(cert)?, read(key)?));
+        Ok(Some(match &self.client_ca {
+            Some(ca) => tls.client_ca_root(Certificate::from_pem(read(ca)?)),
+            None => tls,
+        }))
+    }
 }
 
 /// What all parts of the process share.
@@ -83,7 +105,12 @@ fn now_ms() -> u64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Arguments { grpc, http, state, secret_file, public_url } = Arguments::parse();
+    let arguments = Arguments::parse();
+    let mut server = Server::builder();
+    if let Some(tls) = arguments.tls()? {
+        server = server.tls_config(tls).context("--tls-cert, --tls-key or --client-ca")?;
+    }
+    let Arguments { grpc, http, state, secret_file, public_url, .. } = arguments;
     let secrets = fs::read_to_string(&secret_file);
     let secrets = secrets.with_context(|| format!("cannot read --secret-file {secret_file:?}"))?;
     let sender = Sender::new(&secrets)
@@ -107,8 +134,8 @@ async fn main() -> Result<()> {
     tokio::try_join!(
         async { axum::serve(pages, router).await.context("the payment page ended") },
         async {
-            let server = Server::builder().add_service(contract).serve_with_incoming(calls);
-            server.await.context("the gRPC server ended")
+            let served = server.add_service(contract).serve_with_incoming(calls);
+            served.await.context("the gRPC server ended")
         },
     )?;
     Ok(())
