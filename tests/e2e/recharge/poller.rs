@@ -123,8 +123,16 @@ fn success_after_a_failure_is_believed_only_when_it_is_confirmed() {
         }
         not_credited(&stack, &order.id);
 
+        // It succeeds, but the answer is about another order.
+        let told = json!({ "callback": { "send": false }, "garbage": "other_order" });
+        stack.payment.behave(told).await;
         stack.payment.set_status(&order.payment, "SUCCESS").await;
-        eventually!(state(&stack, &order.id) == "paid", "{}", stack.sidecar.log());
+        let astray = callback(&stack, &order, json!({})).await;
+        assert_eq!((astray.status, astray.code()), (Some(422), 190_304), "{}", astray.body);
+        not_credited(&stack, &order.id);
+
+        stack.payment.behave_well().await;
+        assert_eq!(callback(&stack, &order, json!({})).await.status, Some(200));
         credited_once(&stack, &order.id, "4");
     });
 }
