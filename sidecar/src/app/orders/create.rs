@@ -71,15 +71,20 @@ pub enum RechargeError {
     )]
     TooManyPending,
     /// The payment service does not want it; the order has failed.
-    #[error("{message}; order {order_id} has failed: make another one, with a key of its own")]
+    #[error(
+        "the payment service refused ({message}); order {order_id} has failed: make another one, with a key of its own"
+    )]
     Refused {
         /// The order.
         order_id: String,
         /// Why, in the payment service's words.
         message: String,
     },
-    /// Nobody knows whether there is a payment; asking again under the key tells.
-    #[error("{source}; order {order_id} is kept: send the same request with the same key again")]
+    /// Nobody knows whether there is a payment; asking again under the key tells. What exactly was seen is for the log: it
+    /// is about the operator's network, and users read this.
+    #[error(
+        "the payment service gave no usable answer; order {order_id} is kept: send the same request with the same key again"
+    )]
     Unavailable {
         /// The order.
         order_id: String,
