@@ -13,7 +13,7 @@ ALTER TABLE recharge_order
   ADD COLUMN source ENUM('farebox','predecessor','redis') COLLATE utf8mb4_bin NOT NULL DEFAULT 'predecessor' COMMENT 'who made the order' AFTER failure,
   ADD COLUMN idempotency_key VARCHAR(255) COLLATE utf8mb4_bin NULL AFTER source,
   ADD COLUMN body_hash BINARY(32) NULL COMMENT 'SHA-256 of what the key was used for' AFTER idempotency_key,
-  ADD COLUMN ask_at DATETIME(3) NULL COMMENT 'when to ask the payment service; NULL unless pending' AFTER body_hash,
+  ADD COLUMN ask_at DATETIME(3) NULL COMMENT 'when to ask the payment service; NULL unless pending or failed' AFTER body_hash,
   ADD COLUMN paid_at DATETIME(3) NULL COMMENT 'when the money came, as the payment service says' AFTER ask_at,
   ADD COLUMN credited_at DATETIME(3) NULL COMMENT 'when the amount was credited; NULL in paid orders of the predecessor' AFTER paid_at,
   MODIFY created_at DATETIME(3) NOT NULL,

@@ -14,7 +14,8 @@ pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
 pub use crate::app::invariants::Invariant;
 pub use crate::app::orders::{
     AnomalyView, Callback, CallbackError, ImportError, ImportReport, NewRecharge, NewRefund, Noted,
-    OrderFilter, OrderView, OrdersError, Page, RechargeError, RefundError, RefundView,
+    OrderFilter, OrderView, OrderWithRefunds, OrdersError, Page, RechargeError, RefundError,
+    RefundView,
 };
 pub use crate::app::outbox::Deliveries;
 pub use crate::app::prices::PriceView;
@@ -148,6 +149,14 @@ impl App {
         account: Option<&AccountId>,
     ) -> Result<OrderView, OrdersError> {
         orders::view::one(self, order_id, account).await
+    }
+
+    /// One order with its refunds, for operators.
+    pub async fn order_with_refunds(
+        &self,
+        order_id: &str,
+    ) -> Result<OrderWithRefunds, OrdersError> {
+        orders::view::with_refunds(self, order_id).await
     }
 
     /// A page of orders, newest first.

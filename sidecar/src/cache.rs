@@ -44,8 +44,12 @@ pub struct CacheError(#[from] RedisError);
 
 /// Redis did not answer. What it could have said is not known.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CacheAway(String);
+#[error("{problem}")]
+pub struct CacheAway {
+    problem: String,
+    /// The word before the text of an error that Redis itself answered.
+    code: Option<String>,
+}
 
 /// What the keys of the predecessor's orders begin with.
 const LEGACY_ORDER: &str = "recharge:order:";
@@ -65,11 +69,21 @@ impl Cache {
         Self { connection: None }
     }
 
-    /// The predecessor's order of this id, as it left it; `None` when there is none.
+    /// Whether none is configured.
+    pub(crate) fn is_off(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    /// The predecessor's order of this id, as it left it; `None` when there is none. What is no text is an empty one.
     pub(crate) async fn legacy_order(&self, order_id: &str) -> Result<Option<String>, CacheAway> {
         let mut get = redis::cmd("GET");
         get.arg(format!("{LEGACY_ORDER}{order_id}"));
-        self.ask(&get).await.map(Option::flatten)
+        match self.ask(&get).await {
+            Err(CacheAway { code: Some(code), .. }) if code == "WRONGTYPE" => {
+                Ok(Some(String::new()))
+            }
+            answer => answer.map(Option::flatten),
+        }
     }
 
     /// Some of the predecessor's orders, by id, and where to go on; 0 means that these were the last. One may come twice.
@@ -104,8 +118,14 @@ impl Cache {
         let mut redis = connection.redis.clone();
         match tokio::time::timeout(connection.patience, command.query_async(&mut redis)).await {
             Ok(Ok(answer)) => Ok(Some(answer)),
-            Ok(Err(err)) => Err(CacheAway(err.to_string())),
-            Err(_) => Err(CacheAway(format!("no answer within {:?}", connection.patience))),
+            Ok(Err(err)) => {
+                let code = err.code().map(str::to_owned);
+                Err(CacheAway { problem: err.to_string(), code })
+            }
+            Err(_) => {
+                let problem = format!("no answer within {:?}", connection.patience);
+                Err(CacheAway { problem, code: None })
+            }
         }
     }
 

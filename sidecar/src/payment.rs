@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use farebox_core::order::{Method, PaymentStatus};
 use farebox_payment::v1::payment_service_client::PaymentServiceClient;
 use farebox_payment::v1::{self, get_payment_request::By};
@@ -284,14 +284,13 @@ fn client_tls(settings: &Tls) -> ClientTlsConfig {
     }
 }
 
-/// Definite refusals are those that the contract names; after anything else nobody knows.
+/// Definite refusals are those that the contract names; after anything else nobody knows. OUT_OF_RANGE is none of them: the
+/// client makes one by itself when an answer is too large to be read.
 fn why(status: &Status) -> PaymentError {
     let text: String = status.message().chars().take(MESSAGE_CHARACTERS_MAX).collect();
     let message = format!("{:?}: {text}", status.code());
     match status.code() {
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
-            PaymentError::Refused { message }
-        }
+        Code::InvalidArgument | Code::FailedPrecondition => PaymentError::Refused { message },
         _ => PaymentError::Unreachable { message },
     }
 }
@@ -327,6 +326,9 @@ fn facts(reply: v1::GetPaymentResponse) -> Result<Facts, PaymentError> {
         v1::PaymentStatus::PartiallyRefunded => PaymentStatus::PartiallyRefunded,
         v1::PaymentStatus::Unspecified => return Err(garbage("the payment has no status")),
     };
+    if reply.currency.len() != 3 || !reply.currency.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Err(garbage("currency is no code of three letters"));
+    }
     Ok(Facts {
         payment_id: payment_id(reply.payment_id)?,
         order_id: reply.order_id,
@@ -344,8 +346,10 @@ fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.timestamp(), nanos }
 }
 
+/// A moment that the database can hold; a time in milliseconds, taken for seconds, is none.
 fn moment(time: prost_types::Timestamp) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?)
+        .filter(|moment| (1970..=9999).contains(&moment.year()))
 }
 
 fn wire_method(method: Method) -> v1::PaymentMethod {
@@ -381,6 +385,9 @@ mod tests {
         let found = facts(reply()).unwrap();
         assert_eq!((found.payment_url, found.status), (None, PaymentStatus::Success));
         assert_eq!(found.paid_at.unwrap().timestamp_millis(), 1_700_000_000_005);
+        let in_millis = prost_types::Timestamp { seconds: 1_700_000_000_000, nanos: 0 };
+        let found = facts(v1::GetPaymentResponse { paid_at: Some(in_millis), ..reply() });
+        assert_eq!(found.unwrap().paid_at, None);
         for broken in [
             v1::GetPaymentResponse { payment_id: String::new(), ..reply() },
             v1::GetPaymentResponse { payment_id: "P 1".to_owned(), ..reply() },
@@ -388,6 +395,8 @@ mod tests {
             v1::GetPaymentResponse { status: 0, ..reply() },
             v1::GetPaymentResponse { status: 99, ..reply() },
             v1::GetPaymentResponse { payment_url: "javascript:alert(1)".to_owned(), ..reply() },
+            v1::GetPaymentResponse { currency: "CNY ".repeat(20_000), ..reply() },
+            v1::GetPaymentResponse { currency: String::new(), ..reply() },
         ] {
             assert!(
                 matches!(facts(broken.clone()), Err(PaymentError::Garbage { .. })),
@@ -421,8 +430,7 @@ mod tests {
     #[test]
     fn only_what_the_contract_calls_definite_is_a_refusal() {
         for code in (0..=16).map(Code::from_i32).filter(|code| *code != Code::Ok) {
-            let definite =
-                [Code::InvalidArgument, Code::FailedPrecondition, Code::OutOfRange].contains(&code);
+            let definite = [Code::InvalidArgument, Code::FailedPrecondition].contains(&code);
             let error = why(&Status::new(code, "x".repeat(1_000)));
             assert_eq!(matches!(error, PaymentError::Refused { .. }), definite, "{code:?}");
             assert!(error.to_string().len() < 300);

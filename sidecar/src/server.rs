@@ -116,7 +116,13 @@ pub async fn serve(
     let gateways =
         Gateways::new(app.clone(), Tokens::new(gateway_tokens), config.server.internal.timeout);
     let identities = Identities::new(gateway_tokens);
-    let public = Public::new(app.clone(), identities, callback_keys, config.server.public.timeout);
+    let public = Public::new(
+        app.clone(),
+        identities,
+        callback_keys,
+        config.server.public.timeout,
+        config.database.max_connections,
+    );
     let operators = Operators { app, cache, metrics, tokens: Tokens::new(&config.admin_tokens) };
     let servers = listeners.spawn(gateways, operators, public, &stopping);
     if let Some(path) = &ready_file {

@@ -310,7 +310,7 @@ fn refunds_are_bounded_and_have_one_result_each() {
         assert_eq!(refund("r", 600).await, Ok(RefundStatus::Success));
         assert_eq!(refund("r", 600).await, Ok(RefundStatus::Success));
         assert_eq!(refund("r", 601).await, Err(Code::AlreadyExists));
-        assert_eq!(refund("s", 401).await, Err(Code::OutOfRange));
+        assert_eq!(refund("s", 401).await, Err(Code::FailedPrecondition));
         payment.kill();
         payment.start_again().await.unwrap();
         assert_eq!(refund("r", 600).await, Ok(RefundStatus::Success));

@@ -157,8 +157,7 @@ fn status_of(refusal: Refusal) -> Status {
         Refusal::Unknown(_) => Status::not_found(text),
         Refusal::Invalid { .. } => Status::invalid_argument(text),
         Refusal::Differs(_) => Status::already_exists(text),
-        Refusal::Status { .. } => Status::failed_precondition(text),
-        Refusal::TooMuch { .. } => Status::out_of_range(text),
+        Refusal::Status { .. } | Refusal::TooMuch { .. } => Status::failed_precondition(text),
     }
 }
 

@@ -384,6 +384,9 @@ pub const PAYABLE_FOR: Duration = Duration::from_hours(23);
 /// When an order that is still pending is closed: an hour after the last moment at which it could be paid.
 pub const CLOSED_AFTER: Duration = Duration::from_hours(24);
 
+/// The same for orders of the predecessor, whose payments were not told when to end: how long it kept them.
+pub const INHERITED_CLOSED_AFTER: Duration = Duration::from_hours(7 * 24);
+
 /// How old an order is when the payment service is asked about it for the first time.
 pub const FIRST_ASKED_AFTER: Duration = Duration::from_secs(60);
 
@@ -392,9 +395,9 @@ const ASKED_EVERY_AT_MOST: Duration = Duration::from_hours(1);
 
 /// How long to wait before asking again about an order of this age: as long as it is old, within bounds, and not beyond
 /// the moment when it is closed.
-pub fn ask_again_after(age: Duration) -> Duration {
+pub fn ask_again_after(age: Duration, closed_after: Duration) -> Duration {
     let pause = age.clamp(FIRST_ASKED_AFTER, ASKED_EVERY_AT_MOST);
-    match CLOSED_AFTER.checked_sub(age) {
+    match closed_after.checked_sub(age) {
         Some(left) if !left.is_zero() => pause.min(left),
         _ => pause,
     }

@@ -16,11 +16,13 @@ mod health;
 mod orders;
 mod recharge;
 
-/// Recharge requests that are dealt with at the same time; further ones wait for their turn.
-const RECHARGES_AT_ONCE: usize = 64;
+/// Recharge requests that are dealt with at the same time; further ones wait for their turn. Fewer than the calls that the
+/// payment service may be asked at once: questions and refunds have room beside them.
+const RECHARGES_AT_ONCE: usize = 32;
 
-/// Callbacks that are dealt with at the same time; further ones wait for their turn. Each needs a database connection.
-const CALLBACKS_AT_ONCE: usize = 32;
+/// The part of the database's connections that callbacks may have at the same time; further ones wait for their turn. Many
+/// may wait for one order's row, and gateways must be served meanwhile.
+const CALLBACKS_PART: usize = 4;
 
 /// What the listener needs.
 #[derive(Debug, Clone)]
@@ -35,14 +37,17 @@ pub struct Public {
 
 impl Public {
     /// Users whom `identities` vouch for, callbacks signed with one of `callback_keys`; reads are answered within `timeout`.
+    /// The database has `connections` for everybody.
     pub fn new(
         app: App,
         identities: Identities,
         callback_keys: CallbackKeys,
         timeout: Duration,
+        connections: u32,
     ) -> Self {
         let recharges = Arc::new(Semaphore::new(RECHARGES_AT_ONCE));
-        let callbacks = Arc::new(Semaphore::new(CALLBACKS_AT_ONCE));
+        let connections = usize::try_from(connections).unwrap_or(CALLBACKS_PART);
+        let callbacks = Arc::new(Semaphore::new((connections / CALLBACKS_PART).max(1)));
         Self { app, identities, callback_keys, timeout, recharges, callbacks }
     }
 }

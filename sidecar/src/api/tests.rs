@@ -75,7 +75,7 @@ fn users_with(secrets: &[&str]) -> Router {
     let identities = Identities::new(&[Secret::new("good-token")]);
     let secrets: Vec<_> = secrets.iter().copied().map(Secret::new).collect();
     let keys = CallbackKeys::new(&secrets).unwrap();
-    public(Public::new(app(), identities, keys, Duration::from_millis(200)))
+    public(Public::new(app(), identities, keys, Duration::from_millis(200), 4))
 }
 
 /// Says that `account` calls, as a gateway with `token` says it.

@@ -21,7 +21,7 @@ pub use crate::app::orders::callback::{Callback, CallbackError, Noted};
 pub use crate::app::orders::create::{NewRecharge, RechargeError};
 pub use crate::app::orders::legacy::{ImportError, ImportReport};
 pub use crate::app::orders::refund::{NewRefund, RefundError, RefundView};
-pub use crate::app::orders::view::{OrderFilter, OrdersError, Page};
+pub use crate::app::orders::view::{OrderFilter, OrderWithRefunds, OrdersError, Page};
 use crate::app::{App, rfc3339};
 use crate::store::recharge_order::Order;
 use crate::store::{StoreError, outbox};

@@ -135,6 +135,7 @@ fn of_refund(err: &RefundError) -> u8 {
 
 fn of_import(err: &ImportError) -> u8 {
     match err {
+        ImportError::NoRedis => super::EXIT_USAGE,
         ImportError::Redis(_) => EXIT_UNAVAILABLE,
         ImportError::Store(err) => of_store(err),
     }

@@ -83,8 +83,11 @@ pub(super) async fn execute(command: OrdersCommand, app: &App) -> Result<(), Fai
             if output.json { print_json(&page) } else { print(&describe_page(&page)) }
         }
         OrdersCommand::Show { order, output } => {
-            let order = app.order(&order, None).await?;
-            if output.json { print_json(&order) } else { print(&describe(&order)) }
+            let order = app.order_with_refunds(&order).await?;
+            if output.json {
+                return print_json(&order);
+            }
+            print(&format!("{}{}", describe(&order.order), describe_refunds(&order.refunds)))
         }
         OrdersCommand::Refund { order, amount, reason, allow_receivable, key, output } => {
             let key = key.unwrap_or_else(random_key);
@@ -186,6 +189,29 @@ fn describe(order: &OrderView) -> String {
     lines.push(("made at", order.created_at.clone()));
     lines.push(("changed at", order.updated_at.clone()));
     facts(&lines)
+}
+
+fn describe_refunds(refunds: &[RefundView]) -> String {
+    if refunds.is_empty() {
+        return String::new();
+    }
+    let columns = [
+        Column::Text("refund"),
+        Column::Text("state"),
+        Column::Number("amount"),
+        Column::Number("owed"),
+        Column::Text("failure"),
+    ];
+    let rows = refunds.iter().map(|refund| {
+        vec![
+            refund.refund_id.clone(),
+            refund.state.clone(),
+            refund.amount.to_string(),
+            refund.owed.to_string(),
+            refund.failure.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    });
+    format!("\nrefunds\n{}", table(&columns, rows))
 }
 
 fn describe_refund(refund: &RefundView, key: &str) -> String {
@@ -307,6 +333,27 @@ mod tests {
         made at       2026-11-22T14:00:00.000Z
         changed at    2026-11-22T14:00:31.000Z
         ");
+    }
+
+    #[test]
+    fn refunds_of_an_order_read_well() {
+        let refund = RefundView {
+            refund_id: "refund_1".to_owned(),
+            order_id: "recharge_1".to_owned(),
+            user_id: "ada".to_owned(),
+            state: "pending".to_owned(),
+            amount: "4".parse().unwrap(),
+            owed: Nanos::ZERO,
+            currency: "CNY".to_owned(),
+            failure: None,
+        };
+        insta::assert_snapshot!(describe_refunds(&[refund]), @r"
+
+        refunds
+        refund    state    amount  owed  failure
+        refund_1  pending       4     0  -
+        ");
+        assert_eq!(describe_refunds(&[]), "");
     }
 
     #[test]

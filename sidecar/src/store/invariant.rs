@@ -338,10 +338,11 @@ pub(crate) const RULES: [Rule; 26] = [
     },
     Rule {
         id: "M6",
-        sentence: "pending orders and refunds will be asked for, and ended ones will not",
+        sentence: "pending orders and refunds will be asked for, and ended ones will not, but for orders whose payment failed",
         count: "SELECT (SELECT COUNT(*) FROM recharge_order) + (SELECT COUNT(*) FROM recharge_refund)",
         violations: "SELECT CONCAT('recharge_order ', order_id, ' (', status, '): asked for ', COALESCE(ask_at, 'never'))
-            FROM recharge_order WHERE (status = 'pending') = (ask_at IS NULL)
+            FROM recharge_order
+            WHERE (status = 'pending' AND ask_at IS NULL) OR (status NOT IN ('pending', 'failed') AND ask_at IS NOT NULL)
             UNION ALL
             SELECT CONCAT('recharge_refund ', refund_id, ' (', state, '): asked for ', COALESCE(ask_at, 'never'))
             FROM recharge_refund WHERE (state = 'pending') = (ask_at IS NULL)

@@ -59,6 +59,8 @@ pub(crate) struct Order {
     pub(crate) payment_url: Option<String>,
     pub(crate) state: State,
     pub(crate) failure: Option<String>,
+    /// Whether the predecessor made it.
+    pub(crate) is_inherited: bool,
     pub(crate) body_hash: Option<Vec<u8>>,
     pub(crate) paid_at: Option<DateTime<Utc>>,
     pub(crate) credited_at: Option<DateTime<Utc>>,
@@ -83,7 +85,7 @@ pub(crate) struct Selection<'a> {
 }
 
 const COLUMNS: &str = "order_id, user_id, amount, refunded_amount, currency, payment_method, payment_order_id, payment_url, \
-     status, failure, body_hash, paid_at, credited_at, created_at, updated_at";
+     status, failure, source, body_hash, paid_at, credited_at, created_at, updated_at";
 
 fn read(row: &MySqlRow) -> Result<Order, StoreError> {
     let columns = Columns::new(row, TABLE, "order_id");
@@ -98,6 +100,7 @@ fn read(row: &MySqlRow) -> Result<Order, StoreError> {
         payment_url: columns.text_or_null("payment_url")?,
         state: columns.name("status")?,
         failure: columns.text_or_null("failure")?,
+        is_inherited: columns.text("source")? != Source::Farebox.as_str(),
         body_hash: columns.bytes_or_null("body_hash")?,
         paid_at: columns.time_or_null("paid_at")?,
         credited_at: columns.time_or_null("credited_at")?,
@@ -273,7 +276,7 @@ pub(crate) async fn name_payment(
     }
 }
 
-/// Ends a locked order that was not paid.
+/// Ends a locked order that was not paid. One whose payment failed is asked for further on: a payer may try again.
 pub(crate) async fn end(
     connection: &mut MySqlConnection,
     order_id: &str,
@@ -281,11 +284,14 @@ pub(crate) async fn end(
     failure: Option<&str>,
 ) -> Result<(), StoreError> {
     let changed = sqlx::query(
-        "UPDATE recharge_order SET status = ?, failure = ?, ask_at = NULL, updated_at = UTC_TIMESTAMP(3)
+        "UPDATE recharge_order
+         SET status = ?, failure = ?, ask_at = IF(? = 'failed' AND payment_order_id IS NOT NULL, ask_at, NULL),
+             updated_at = UTC_TIMESTAMP(3)
          WHERE order_id = ? AND status = 'pending'",
     )
     .bind(state.as_str())
     .bind(failure)
+    .bind(state.as_str())
     .bind(order_id)
     .execute(connection)
     .await?
@@ -335,7 +341,7 @@ pub(crate) async fn mark_refunded(
     require_changed(TABLE, 1, changed)
 }
 
-/// Pending orders that are due to be asked for, the longest overdue first.
+/// Orders that are due to be asked for, the longest overdue first.
 pub(crate) async fn due(
     connection: &mut MySqlConnection,
     limit: u32,
@@ -347,7 +353,7 @@ pub(crate) async fn due(
     read_all(&rows, OnCorrupt::Skip, read)
 }
 
-/// Puts the next question off, unless the order has ended meanwhile.
+/// Puts the next question off, unless nothing is to be asked any more.
 pub(crate) async fn ask_again(
     connection: &mut MySqlConnection,
     order_id: &str,
@@ -355,9 +361,23 @@ pub(crate) async fn ask_again(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE recharge_order SET ask_at = UTC_TIMESTAMP(3) + INTERVAL ? MICROSECOND
-         WHERE order_id = ? AND status = 'pending'",
+         WHERE order_id = ? AND ask_at IS NOT NULL",
     )
     .bind(micros(pause))
+    .bind(order_id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Asks no more about an order that has ended.
+pub(crate) async fn stop_asking(
+    connection: &mut MySqlConnection,
+    order_id: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE recharge_order SET ask_at = NULL WHERE order_id = ? AND status <> 'pending'",
+    )
     .bind(order_id)
     .execute(connection)
     .await?;

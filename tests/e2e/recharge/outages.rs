@@ -127,11 +127,9 @@ fn a_callback_names_the_payment_that_farebox_never_heard_of() {
 fn a_payment_that_is_refused_fails_the_order_for_good() {
     run(async {
         let stack = unruly().await;
-        for (user, code) in [
-            ("refused-1", "INVALID_ARGUMENT"),
-            ("refused-2", "FAILED_PRECONDITION"),
-            ("refused-3", "OUT_OF_RANGE"),
-        ] {
+        for (user, code) in
+            [("refused-1", "INVALID_ARGUMENT"), ("refused-2", "FAILED_PRECONDITION")]
+        {
             stack.payment.behave(json!({ "create_error": code })).await;
             let first = recharge(&stack.sidecar, user, "k", &body("5")).await;
             assert_eq!((first.status.as_u16(), first.code()), (502, 190_502), "{}", first.body);

@@ -133,15 +133,15 @@ fn questions_become_rarer_until_the_order_is_closed() {
     let mut age = FIRST_ASKED_AFTER;
     let mut minutes = vec![age.as_secs() / 60];
     while age < CLOSED_AFTER {
-        age += ask_again_after(age);
+        age += ask_again_after(age, CLOSED_AFTER);
         minutes.push(age.as_secs() / 60);
     }
     assert_eq!(minutes[..8], [1, 2, 4, 8, 16, 32, 64, 124]);
     assert_eq!(minutes.last(), Some(&(24 * 60)));
     assert_eq!(minutes.len(), 30);
     // A payment service that is away for longer is asked further on.
-    assert_eq!(ask_again_after(CLOSED_AFTER), ASKED_EVERY_AT_MOST);
-    assert_eq!(ask_again_after(Duration::ZERO), FIRST_ASKED_AFTER);
+    assert_eq!(ask_again_after(CLOSED_AFTER, CLOSED_AFTER), ASKED_EVERY_AT_MOST);
+    assert_eq!(ask_again_after(Duration::ZERO, CLOSED_AFTER), FIRST_ASKED_AFTER);
 }
 
 #[test]

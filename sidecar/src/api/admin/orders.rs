@@ -53,7 +53,7 @@ async fn show(
     Path(order_id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    answer(language(&headers), TIMEOUT, app.order(&order_id, None)).await
+    answer(language(&headers), TIMEOUT, app.order_with_refunds(&order_id)).await
 }
 
 #[derive(Debug, Serialize)]

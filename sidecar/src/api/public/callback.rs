@@ -124,8 +124,11 @@ fn read(body: &Bytes, language: Language) -> Result<Callback, Box<Response>> {
         body::parse(body).map_err(|malformed| Box::new(malformed.into_response(language)))?;
     for (field, id) in [("payment_order_id", &body.payment_order_id), ("order_id", &body.order_id)]
     {
-        if id.is_empty() || ID_BYTES_MAX < id.len() {
-            let detail = format!("{field} has {} bytes; write 1 to {ID_BYTES_MAX}", id.len());
+        // A blank at the end would be the same to the database.
+        let is_visible = id.bytes().all(|byte| byte.is_ascii_graphic());
+        if id.is_empty() || ID_BYTES_MAX < id.len() || !is_visible {
+            let detail =
+                format!("{field} is {id:?}; write 1 to {ID_BYTES_MAX} visible ASCII characters");
             return Err(invalid(field, detail));
         }
     }

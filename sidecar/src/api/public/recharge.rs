@@ -123,9 +123,10 @@ fn order(
     })
 }
 
-/// The user's address as the gateway saw it: the last one that Envoy added. Empty when there is none.
+/// The user's address as the gateway says it, or else the last one that Envoy added. Empty when there is none.
 fn client_ip(headers: &HeaderMap) -> String {
-    let last = headers.get_all("x-forwarded-for").iter().next_back();
+    let said = headers.get("x-envoy-external-address");
+    let last = said.or_else(|| headers.get_all("x-forwarded-for").iter().next_back());
     let address =
         last.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
     address.map_or_else(String::new, |address: IpAddr| address.to_string())
@@ -176,6 +177,10 @@ mod tests {
             }
             client_ip(&headers)
         };
+        let mut trusted = HeaderMap::new();
+        trusted.insert("x-forwarded-for", "6.6.6.6, 10.0.0.1".parse().unwrap());
+        trusted.insert("x-envoy-external-address", "6.6.6.6".parse().unwrap());
+        assert_eq!(client_ip(&trusted), "6.6.6.6");
         assert_eq!(ip(&["6.6.6.6, 10.0.0.1"]), "10.0.0.1");
         assert_eq!(ip(&["6.6.6.6", "::1"]), "::1");
         assert_eq!(ip(&["unknown"]), "");

@@ -35,6 +35,32 @@ pub struct AnomalyView {
     pub last_seen_at: String,
 }
 
+/// What was kept, to be told once it is committed.
+#[derive(Debug)]
+#[must_use = "nobody hears of it"]
+pub(super) struct Kept {
+    kind: Mismatch,
+    order_id: String,
+    payment_id: String,
+    expected: String,
+    found: String,
+}
+
+impl Kept {
+    /// Counts it and calls people.
+    pub(super) fn tell(&self) {
+        metrics::anomaly(self.kind);
+        tracing::error!(
+            order.id = self.order_id,
+            payment.id = self.payment_id,
+            anomaly.kind = self.kind.as_str(),
+            expected = self.expected,
+            found = self.found,
+            "alert: a payment does not fit its order; nothing was credited"
+        );
+    }
+}
+
 /// Keeps what did not fit. `order` is `None` when there is no such order; `said` is the status, or the call that told it.
 pub(super) async fn record(
     connection: &mut MySqlConnection,
@@ -43,7 +69,7 @@ pub(super) async fn record(
     order: Option<&Order>,
     claim: &Claim<'_>,
     said: &str,
-) -> Result<(), StoreError> {
+) -> Result<Kept, StoreError> {
     let expected = order.map(|order| {
         json!({
             "payment_id": order.payment_id,
@@ -73,16 +99,13 @@ pub(super) async fn record(
         found_json,
     };
     payment_anomaly::record(connection, &new).await?;
-    metrics::anomaly(kind);
-    tracing::error!(
-        order.id = order_id,
-        payment.id = claim.payment_id,
-        anomaly.kind = kind.as_str(),
-        expected = new.expected_json,
-        found = new.found_json,
-        "alert: a payment does not fit its order; nothing was credited"
-    );
-    Ok(())
+    Ok(Kept {
+        kind,
+        order_id: order_id.to_owned(),
+        payment_id: claim.payment_id.to_owned(),
+        expected: new.expected_json,
+        found: new.found_json,
+    })
 }
 
 pub(in crate::app) async fn newest(app: &App, limit: u32) -> Result<Vec<AnomalyView>, StoreError> {

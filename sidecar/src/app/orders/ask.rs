@@ -1,10 +1,12 @@
 //! Asks the payment service about orders whose news never came: "paid but no callback" is credited here, and what nobody
-//! paid is closed.
+//! paid is closed. Failed orders are asked for as well: the payer may try again, and that callback may be lost too.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use farebox_core::order::{CLOSED_AFTER, Claim, Mismatch, State, ask_again_after};
+use farebox_core::order::{
+    CLOSED_AFTER, Claim, INHERITED_CLOSED_AFTER, Mismatch, State, ask_again_after,
+};
 use tokio::task::JoinSet;
 
 use super::anomaly;
@@ -75,9 +77,14 @@ async fn one_or_later(
 /// Asks again later, unless the order has ended meanwhile.
 async fn put_off(app: &App, order: &Order, now: DateTime<Utc>) -> Result<bool, StoreError> {
     let mut connection = app.store.acquire().await?;
-    let pause = ask_again_after(age(order, now));
+    let pause = ask_again_after(age(order, now), life(order));
     recharge_order::ask_again(&mut connection, &order.order_id, pause).await?;
     Ok(false)
+}
+
+/// How long it is asked for.
+fn life(order: &Order) -> Duration {
+    if order.is_inherited { INHERITED_CLOSED_AFTER } else { CLOSED_AFTER }
 }
 
 fn age(order: &Order, now: DateTime<Utc>) -> Duration {
@@ -91,7 +98,7 @@ async fn one(
     order: &Order,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    let is_old = CLOSED_AFTER <= age(order, now);
+    let is_old = life(order) <= age(order, now);
     let answer = payment.get(&order.order_id, order.payment_id.as_deref()).await;
     let is_over = match &answer {
         Ok(Some(facts)) => match take_in(app, order, facts).await? {
@@ -102,8 +109,9 @@ async fn one(
                 );
                 return Ok(true);
             }
+            Settled::Changed(State::Failed) => is_old,
             Settled::Changed(_) => return Ok(true),
-            Settled::Unchanged(State::Pending) | Settled::Quarantined(_) => is_old,
+            Settled::Unchanged(State::Pending | State::Failed) | Settled::Quarantined(_) => is_old,
             Settled::Unchanged(_) | Settled::Unknown | Settled::Ask => return Ok(false),
         },
         Ok(None) => is_old,
@@ -114,7 +122,10 @@ async fn one(
         }
     };
     if is_over {
-        return give_up(app, &order.order_id, State::Closed, NOT_PAID, |_| true).await;
+        let is_closed = give_up(app, &order.order_id, State::Closed, NOT_PAID, |_| true).await?;
+        let mut connection = app.store.acquire().await?;
+        recharge_order::stop_asking(&mut connection, &order.order_id).await?;
+        return Ok(is_closed);
     }
     put_off(app, order, now).await
 }
@@ -128,6 +139,8 @@ async fn take_in(app: &App, order: &Order, facts: &Facts) -> Result<Settled, Sto
     let mut connection = app.store.acquire().await?;
     let claim = Claim { payment_id: &facts.payment_id, ..news.claim };
     let (kind, said) = (Mismatch::Order, facts.status.as_str());
-    anomaly::record(&mut connection, kind, &order.order_id, Some(order), &claim, said).await?;
+    anomaly::record(&mut connection, kind, &order.order_id, Some(order), &claim, said)
+        .await?
+        .tell();
     Ok(Settled::Quarantined(kind))
 }

@@ -140,7 +140,8 @@ async fn import(app: &App, callback: &Callback) -> Result<(), CallbackError> {
                 let mut connection = app.store.acquire().await?;
                 let (kind, said) = (Mismatch::UnknownOrder, callback.status.as_str());
                 anomaly::record(&mut connection, kind, &order_id, None, &claim(callback), said)
-                    .await?;
+                    .await?
+                    .tell();
             }
             Err(CallbackError::UnknownOrder { order_id })
         }
@@ -183,6 +184,6 @@ async fn keep(app: &App, callback: &Callback) -> Result<Settled, CallbackError> 
     let order = recharge_order::find(&mut connection, order_id).await?;
     let (kind, said) = (Mismatch::Status, callback.status.as_str());
     let claim = claim(callback);
-    anomaly::record(&mut connection, kind, order_id, order.as_ref(), &claim, said).await?;
+    anomaly::record(&mut connection, kind, order_id, order.as_ref(), &claim, said).await?.tell();
     Ok(Settled::Quarantined(kind))
 }

@@ -211,18 +211,28 @@ async fn begin_payment(
     };
     match payment.create(&request).await {
         Ok(begun) => name_payment(app, order, &begun).await,
-        Err(PaymentError::Refused { message }) => {
-            metrics::recharge_failed();
-            metrics::recharge(RechargeStatus::Failed, order.amount);
-            // Unless a payment has appeared meanwhile: somebody may have asked for it a moment earlier.
-            let has_none = |order: &Order| order.payment_id.is_none();
-            give_up(app, &order.order_id, State::Failed, &message, has_none).await?;
-            Err(RechargeError::Refused { order_id: order.order_id, message })
-        }
+        Err(PaymentError::Refused { message }) => refused(app, order, message).await,
         Err(source) => {
             tracing::warn!(order.id = order.order_id, error = %source, "an order has no payment yet");
             Err(RechargeError::Unavailable { order_id: order.order_id, source })
         }
+    }
+}
+
+/// Ends an order whose payment was refused, unless a payment has appeared meanwhile: somebody may have asked for it a
+/// moment earlier.
+async fn refused(app: &App, order: Order, message: String) -> Result<OrderView, RechargeError> {
+    let order_id = order.order_id.clone();
+    let has_none = |order: &Order| order.payment_id.is_none();
+    if give_up(app, &order_id, State::Failed, &message, has_none).await? {
+        metrics::recharge_failed();
+        metrics::recharge(RechargeStatus::Failed, order.amount);
+        return Err(RechargeError::Refused { order_id, message });
+    }
+    let mut connection = app.store.acquire().await?;
+    match recharge_order::find(&mut connection, &order_id).await? {
+        Some(order) if order.payment_id.is_some() => Ok(order.into()),
+        Some(_) | None => Err(RechargeError::Refused { order_id, message }),
     }
 }
 
@@ -244,7 +254,7 @@ async fn name_payment(app: &App, order: Order, begun: &Begun) -> Result<OrderVie
     };
     let claim =
         Claim { payment_id, amount: order.amount, currency: &order.currency, user_id: None };
-    anomaly::record(&mut connection, kind, id, Some(&order), &claim, "CreatePayment").await?;
+    anomaly::record(&mut connection, kind, id, Some(&order), &claim, "CreatePayment").await?.tell();
     let what = format!("payment {payment_id} does not belong to order {id}");
     Err(RechargeError::Unavailable {
         order_id: order.order_id,

@@ -1,11 +1,9 @@
 //! Orders that the predecessor's first versions kept in Redis alone: `recharge:order:{id}`, JSON `{"user_id", "amount"}`,
 //! seven days. They become pending orders like all others, and are settled once.
 
-use std::time::Duration;
-
 use farebox_core::id::AccountId;
 use farebox_core::money::Nanos;
-use farebox_core::order;
+use farebox_core::order::{self, State};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -13,12 +11,9 @@ use super::ID_BYTES_MAX;
 use super::create::is_own_id;
 use crate::app::App;
 use crate::cache::CacheAway;
+use crate::metrics;
 use crate::store::StoreError;
 use crate::store::recharge_order::{self, NewOrder, Source};
-
-/// How long the predecessor waited for a payment of such an order. The payment service may not know it, so it is not asked
-/// earlier.
-const LIFE: Duration = Duration::from_hours(7 * 24);
 
 /// Where an order was looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +40,11 @@ pub struct ImportReport {
 /// Why an import did not end.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
+    /// There is nothing to import from.
+    #[error(
+        "data.redis is not configured; name the redis that billing-service used, and run the import again"
+    )]
+    NoRedis,
     /// Nothing was imported, or not everything; run it again.
     #[error("redis does not answer: {0}; start it, check data.redis, and run the import again")]
     Redis(#[from] CacheAway),
@@ -88,6 +88,9 @@ pub(super) async fn import(app: &App, order_id: &str) -> Result<Lookup, StoreErr
 
 /// Imports every order, and removes from Redis what stands in the database.
 pub(in crate::app) async fn import_all(app: &App) -> Result<ImportReport, ImportError> {
+    if app.cache.is_off() {
+        return Err(ImportError::NoRedis);
+    }
     let mut report = ImportReport::default();
     let mut cursor = 0;
     loop {
@@ -130,10 +133,14 @@ async fn write(app: &App, order_id: &str, text: &str) -> Result<Option<bool>, St
         method: None,
         source: Source::Redis,
         key: None,
-        ask_after: LIFE,
+        ask_after: order::FIRST_ASKED_AFTER,
     };
     let mut connection = app.store.acquire().await?;
-    Ok(Some(recharge_order::insert(&mut connection, &new).await?))
+    let is_new = recharge_order::insert(&mut connection, &new).await?;
+    if is_new {
+        metrics::order(State::Pending);
+    }
+    Ok(Some(is_new))
 }
 
 fn read(text: &str, decimals: u32) -> Option<(AccountId, Nanos)> {

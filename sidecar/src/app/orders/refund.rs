@@ -8,15 +8,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use farebox_core::money::Nanos;
-use farebox_core::order::{self, AmountError, RefundRefusal, State};
+use farebox_core::order::{self, AmountError, Claim, Mismatch, RefundRefusal, State};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use sqlx::mysql::MySqlConnection;
 use uuid::Uuid;
 
+use super::anomaly::{self, Kept};
 use super::minor_units;
-use super::settle::{RefundedBy, note_refunds};
+use super::settle::{RefundedBy, give_back, note_refunds};
 use crate::app::App;
 use crate::app::books::Books;
 use crate::app::texts::{self, LengthError};
@@ -140,7 +141,7 @@ const JOB_TTL: Duration = Duration::from_secs(60);
 /// Refunds that one round of the job asks for.
 const REFUNDS_PER_ROUND: u32 = 50;
 
-/// When a refund is asked for again for the first time; longer than one call of the payment service may take.
+/// When a refund is asked for again for the first time; twice the time of a call where that is longer.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The longest time between two questions.
@@ -148,30 +149,40 @@ const PAUSE_MAX: Duration = Duration::from_hours(1);
 
 const FAILURE_CHARACTERS_MAX: usize = 255;
 
+/// After so many questions somebody should look.
+const ALERT_AFTER: i64 = 8;
+
 pub(in crate::app) async fn run(app: &App, new: &NewRefund) -> Result<RefundView, RefundError> {
     let payment = app.payment.as_ref().ok_or(RefundError::NotConfigured)?;
     texts::check(&new.key, &new.reason, &new.actor)?;
-    let refund = retry("refund", || attempt(app, new)).await?;
+    let (refund, is_new) = retry("refund", || attempt(app, new)).await?;
+    if is_new {
+        metrics::refund(RefundStatus::Pending);
+    }
     if !refund.is_pending() {
         return Ok(refund.into());
     }
     Ok(drive(app, payment, &refund).await?.into())
 }
 
-async fn attempt(app: &App, new: &NewRefund) -> Result<Refund, RefundError> {
+async fn attempt(app: &App, new: &NewRefund) -> Result<(Refund, bool), RefundError> {
     let mut tx = app.store.begin().await?;
     let outcome = take(&mut tx, app, new).await;
     store::finish(tx, outcome).await
 }
 
 /// Takes the money from the account, or finds the refund that the key names.
-async fn take(tx: &mut MySqlConnection, app: &App, new: &NewRefund) -> Result<Refund, RefundError> {
+async fn take(
+    tx: &mut MySqlConnection,
+    app: &App,
+    new: &NewRefund,
+) -> Result<(Refund, bool), RefundError> {
     let unknown = || RefundError::UnknownOrder { order_id: new.order_id.clone() };
     let order = recharge_order::lock(tx, &new.order_id).await?.ok_or_else(unknown)?;
     let hash = body_hash(new);
     if let Some(refund) = recharge_refund::find_by_key(tx, &new.order_id, &new.key).await? {
         return if refund.body_hash.as_deref() == Some(&hash[..]) {
-            Ok(refund)
+            Ok((refund, false))
         } else {
             Err(RefundError::Conflict { key: new.key.clone() })
         };
@@ -200,7 +211,7 @@ async fn take(tx: &mut MySqlConnection, app: &App, new: &NewRefund) -> Result<Re
         key: Some((&new.key, &hash)),
         reason: &new.reason,
         actor: &new.actor,
-        ask_after: Some(FIRST_PAUSE),
+        ask_after: Some(FIRST_PAUSE.max(2 * app.payment_timeout())),
     };
     recharge_refund::insert(tx, &row).await?;
     let line = AuditLine {
@@ -214,7 +225,7 @@ async fn take(tx: &mut MySqlConnection, app: &App, new: &NewRefund) -> Result<Re
     audit_log::insert(tx, line).await?;
     let found = recharge_refund::find(tx, &refund_id).await?;
     let missing = StoreError::Missing { table: "recharge_refund", key: refund_id };
-    Ok(found.ok_or(missing)?)
+    Ok((found.ok_or(missing)?, true))
 }
 
 /// What of the payment has neither gone back nor is on its way.
@@ -268,29 +279,84 @@ async fn drive(app: &App, payment: &PaymentClient, refund: &Refund) -> Result<Re
         Ok(RefundProgress::Pending) => return put_off(app, refund, "it is on its way").await,
         Err(err) => return put_off(app, refund, &err.to_string()).await,
     };
-    retry("refund", || finish(app, refund, failure.as_deref())).await
+    // While the end of this refund was not known, news of others may have been taken for it.
+    let refunded = match refunded_in_all(app, payment, refund, &payment_id).await {
+        Ok(refunded) => refunded,
+        Err(err) => return put_off(app, refund, &err.to_string()).await,
+    };
+    let end = End { failure, refunded };
+    retry("refund", || finish(app, refund, &end)).await
+}
+
+/// How much of the payment has gone back, by this refund and others.
+async fn refunded_in_all(
+    app: &App,
+    payment: &PaymentClient,
+    refund: &Refund,
+    payment_id: &str,
+) -> Result<Nanos, PaymentError> {
+    let garbage = |what: &str| PaymentError::Garbage { what: what.to_owned() };
+    let facts = payment.get(&refund.order_id, Some(payment_id)).await?;
+    let facts = facts
+        .filter(|facts| facts.payment_id == payment_id && facts.order_id == refund.order_id)
+        .ok_or_else(|| garbage("it does not know the payment of a refund"))?;
+    order::from_minor_units(facts.refunded_minor, app.settings.currency_decimals)
+        .ok_or_else(|| garbage("refunded_minor is out of range"))
 }
 
 /// Leaves the refund pending; the job asks again, ever more rarely.
 async fn put_off(app: &App, refund: &Refund, why: &str) -> Result<Refund, StoreError> {
-    tracing::warn!(refund.id = refund.refund_id, reason = why, "a refund has not ended yet");
-    metrics::refund(RefundStatus::Pending);
-    let doublings = u32::try_from(refund.attempts.clamp(0, 6)).unwrap_or(6);
-    let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(PAUSE_MAX);
+    let Refund { refund_id, attempts, .. } = refund;
+    if *attempts < ALERT_AFTER {
+        tracing::warn!(refund.id = refund_id, reason = why, "a refund has not ended yet");
+    } else {
+        tracing::error!(
+            refund.id = refund_id,
+            attempts,
+            reason = why,
+            "alert: a refund does not end"
+        );
+    }
+    let doublings = u32::try_from((*attempts).clamp(0, 6)).unwrap_or(6);
+    let first = FIRST_PAUSE.max(2 * app.payment_timeout());
+    let pause = first.saturating_mul(1 << doublings).min(PAUSE_MAX.max(first));
     let mut connection = app.store.acquire().await?;
-    recharge_refund::ask_again(&mut connection, &refund.refund_id, pause).await?;
-    let found = recharge_refund::find(&mut connection, &refund.refund_id).await?;
+    recharge_refund::ask_again(&mut connection, refund_id, pause).await?;
+    let found = recharge_refund::find(&mut connection, refund_id).await?;
     Ok(found.unwrap_or_else(|| refund.clone()))
 }
 
+/// How a refund ended.
+struct End {
+    /// Why it failed; it is done otherwise.
+    failure: Option<String>,
+    /// What has gone back of the payment in all.
+    refunded: Nanos,
+}
+
+/// What is counted once the transaction is committed.
+#[derive(Debug, Default)]
+struct Counted {
+    ended: bool,
+    reached: Option<State>,
+    kept: Option<Kept>,
+}
+
 /// Ends a refund: it is done, or it failed and the account has its money again.
-async fn finish(app: &App, refund: &Refund, failure: Option<&str>) -> Result<Refund, StoreError> {
+async fn finish(app: &App, refund: &Refund, how: &End) -> Result<Refund, StoreError> {
     let mut tx = app.store.begin().await?;
-    let outcome = end(&mut tx, refund, failure).await;
-    let (refund, ended) = store::finish(tx, outcome).await?;
-    if ended {
-        let failed = failure.is_some();
+    let mut counted = Counted::default();
+    let outcome = end(&mut tx, refund, how, &mut counted).await;
+    let refund = store::finish(tx, outcome).await?;
+    if counted.ended {
+        let failed = how.failure.is_some();
         metrics::refund(if failed { RefundStatus::Failed } else { RefundStatus::Done });
+    }
+    if let Some(state) = counted.reached {
+        metrics::order(state);
+    }
+    if let Some(kept) = counted.kept {
+        kept.tell();
     }
     Ok(refund)
 }
@@ -298,8 +364,9 @@ async fn finish(app: &App, refund: &Refund, failure: Option<&str>) -> Result<Ref
 async fn end(
     tx: &mut MySqlConnection,
     refund: &Refund,
-    failure: Option<&str>,
-) -> Result<(Refund, bool), StoreError> {
+    how: &End,
+    counted: &mut Counted,
+) -> Result<Refund, StoreError> {
     let Refund { refund_id, order_id, account, amount, .. } = refund;
     let missing = |table, key: &String| StoreError::Missing { table, key: key.clone() };
     let order = recharge_order::lock(tx, order_id).await?;
@@ -307,11 +374,11 @@ async fn end(
     let current = recharge_refund::find(tx, refund_id).await?;
     let current = current.ok_or_else(|| missing("recharge_refund", refund_id))?;
     if !current.is_pending() {
-        return Ok((current, false));
+        return Ok(current);
     }
     let accounts = BTreeSet::from([account.clone()]);
     let mut books = Books::lock(tx, &accounts, None, OnCorrupt::Fail).await?;
-    match failure {
+    match &how.failure {
         Some(failure) => {
             let failure: String = failure.chars().take(FAILURE_CHARACTERS_MAX).collect();
             recharge_refund::end(tx, refund_id, "failed", Some(&failure)).await?;
@@ -323,11 +390,33 @@ async fn end(
             recharge_refund::end(tx, refund_id, "done", None).await?;
             let balance = books.balance(account)?.balance;
             let by = RefundedBy { amount: *amount, balance, at: books.now };
-            metrics::order(note_refunds(tx, &order, by).await?);
+            counted.reached = Some(note_refunds(tx, &order, by).await?);
         }
     }
+    counted.ended = true;
+    if order.amount < how.refunded {
+        counted.kept = Some(keep(tx, &order, how.refunded).await?);
+    } else if let Some(state) = give_back(tx, &order, how.refunded).await? {
+        counted.reached = Some(state);
+    }
     let ended = recharge_refund::find(tx, refund_id).await?;
-    Ok((ended.unwrap_or(current), true))
+    Ok(ended.unwrap_or(current))
+}
+
+/// Keeps the news that more went back than was paid.
+async fn keep(
+    tx: &mut MySqlConnection,
+    order: &Order,
+    refunded: Nanos,
+) -> Result<Kept, StoreError> {
+    let claim = Claim {
+        payment_id: order.payment_id.as_deref().unwrap_or_default(),
+        amount: refunded,
+        currency: &order.currency,
+        user_id: None,
+    };
+    let (kind, id) = (Mismatch::Amount, &order.order_id);
+    anomaly::record(tx, kind, id, Some(order), &claim, "refunded in all").await
 }
 
 /// Asks for every refund that is due; how many ended. Asking twice does no harm, so the job's token needs no check.

@@ -10,7 +10,8 @@ use farebox_core::order::{
 };
 use sqlx::mysql::MySqlConnection;
 
-use super::{Change, announce, anomaly};
+use super::anomaly::{self, Kept};
+use super::{Change, announce};
 use crate::app::App;
 use crate::app::books::{Books, new_id};
 use crate::metrics::{self, CreditSource, RechargeStatus};
@@ -87,14 +88,15 @@ pub(super) async fn settle(
     order_id: &str,
     news: &News<'_>,
 ) -> Result<Settled, StoreError> {
-    let (settled, facts) = retry("settle", || attempt(app, order_id, news)).await?;
-    facts.count(news.source);
+    let (settled, counted) = retry("settle", || attempt(app, order_id, news)).await?;
+    counted.count(news.source);
     Ok(settled)
 }
 
 /// What is counted once the transaction is committed.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Counted {
+    kept: Option<Kept>,
     credited: Option<Nanos>,
     delay: Option<Duration>,
     reached: Option<State>,
@@ -103,6 +105,9 @@ struct Counted {
 
 impl Counted {
     fn count(self, source: CreditSource) {
+        if let Some(kept) = &self.kept {
+            kept.tell();
+        }
         if let Some(amount) = self.credited {
             metrics::recharge(RechargeStatus::Success, amount);
             metrics::order(State::Paid);
@@ -148,7 +153,7 @@ async fn once(
         user_id: order.account.as_str(),
     };
     if let Some(kind) = order::mismatch(&expected, &news.claim) {
-        return quarantine(tx, kind, &order, news).await;
+        return quarantine(tx, kind, &order, news, counted).await;
     }
     let step = match news.confirmed {
         Some(_) => order::on_confirmed(order.state, news.status),
@@ -156,18 +161,18 @@ async fn once(
     };
     match step {
         Step::Ask => return Ok(Settled::Ask),
-        Step::Quarantine => return quarantine(tx, Mismatch::Status, &order, news).await,
+        Step::Quarantine => return quarantine(tx, Mismatch::Status, &order, news, counted).await,
         // The predecessor wrote such orders. A credit of less than nothing would take money away.
         Step::Credit if order.amount <= Nanos::ZERO => {
-            return quarantine(tx, Mismatch::Amount, &order, news).await;
+            return quarantine(tx, Mismatch::Amount, &order, news, counted).await;
         }
         Step::Refund { .. } if !is_refund_of(&order, news) => {
-            return quarantine(tx, Mismatch::Amount, &order, news).await;
+            return quarantine(tx, Mismatch::Amount, &order, news, counted).await;
         }
         Step::Nothing | Step::Credit | Step::End(_) | Step::Refund { .. } => {}
     }
     if !name_payment(tx, &mut order, news).await? {
-        return quarantine(tx, Mismatch::Order, &order, news).await;
+        return quarantine(tx, Mismatch::Order, &order, news, counted).await;
     }
     match step {
         Step::Credit => credit(tx, app, &order, news, counted).await,
@@ -185,7 +190,9 @@ async fn once(
                 }
                 order.state = State::Paid;
             }
-            give_back(tx, &order, news, counted).await
+            let refunded = news.confirmed.map_or(Nanos::ZERO, |confirmed| confirmed.refunded);
+            counted.reached = give_back(tx, &order, refunded).await?;
+            Ok(counted.reached.map_or(Settled::Unchanged(order.state), Settled::Changed))
         }
         Step::Nothing | Step::Ask | Step::Quarantine => Ok(Settled::Unchanged(order.state)),
     }
@@ -203,9 +210,11 @@ async fn quarantine(
     kind: Mismatch,
     order: &Order,
     news: &News<'_>,
+    counted: &mut Counted,
 ) -> Result<Settled, StoreError> {
     let said = news.status.as_str();
-    anomaly::record(tx, kind, &order.order_id, Some(order), &news.claim, said).await?;
+    let kept = anomaly::record(tx, kind, &order.order_id, Some(order), &news.claim, said).await?;
+    counted.kept = Some(kept);
     Ok(Settled::Quarantined(kind))
 }
 
@@ -241,7 +250,7 @@ async fn credit(
     let accounts = BTreeSet::from([account.clone()]);
     let mut books = Books::lock(tx, &accounts, Some(&app.settings), OnCorrupt::Fail).await?;
     if books.balance(account)?.currency != order.currency {
-        return quarantine(tx, Mismatch::Currency, order, news).await;
+        return quarantine(tx, Mismatch::Currency, order, news, counted).await;
     }
     books.recharge(account, order.amount, &order.order_id)?;
     books.collect(account, "recharge_order", &order.order_id)?;
@@ -253,19 +262,19 @@ async fn credit(
     let change = Change { state: State::Paid, amount: order.amount, balance, at: books.now };
     announce(tx, "recharge.paid", order, change).await?;
     counted.credited = Some(order.amount);
-    counted.delay = paid_at.map(|paid_at| (books.now - paid_at).to_std().unwrap_or_default());
+    // A payment service that was asked and does not say when it was paid: since the order was made, at the most.
+    let since = paid_at.or(news.confirmed.map(|_| order.created_at));
+    counted.delay = since.map(|since| (books.now - since).to_std().unwrap_or_default());
     Ok(Settled::Credited(State::Paid))
 }
 
-/// Books what went back at the payment service without our asking. The money is gone, so what the balance does not have
-/// is owed.
-async fn give_back(
+/// Books what went back at the payment service without our asking, of `refunded` in all; where the order stands then.
+/// The money is gone, so what the balance does not have is owed.
+pub(super) async fn give_back(
     tx: &mut MySqlConnection,
     order: &Order,
-    news: &News<'_>,
-    counted: &mut Counted,
-) -> Result<Settled, StoreError> {
-    let refunded = news.confirmed.map_or(Nanos::ZERO, |confirmed| confirmed.refunded);
+    refunded: Nanos,
+) -> Result<Option<State>, StoreError> {
     let refunds = recharge_refund::of_order(tx, &order.order_id).await?;
     // A refund of ours whose end is not known yet may be what the payment service tells about.
     let known = refunds
@@ -274,7 +283,7 @@ async fn give_back(
         .try_fold(Nanos::ZERO, |sum, refund| sum.checked_add(refund.amount));
     let news_of = known.and_then(|known| refunded.checked_sub(known)).unwrap_or(Nanos::ZERO);
     if news_of <= Nanos::ZERO {
-        return Ok(Settled::Unchanged(order.state));
+        return Ok(None);
     }
     let account = &order.account;
     let accounts = BTreeSet::from([account.clone()]);
@@ -302,9 +311,7 @@ async fn give_back(
     recharge_refund::insert(tx, &row).await?;
     let balance = books.balance(account)?.balance;
     let change = RefundedBy { amount: news_of, balance, at: books.now };
-    let state = note_refunds(tx, order, change).await?;
-    counted.reached = Some(state);
-    Ok(Settled::Changed(state))
+    note_refunds(tx, order, change).await.map(Some)
 }
 
 /// A refund that went back.

@@ -10,10 +10,11 @@ use farebox_core::order::State;
 use serde::{Deserialize, Serialize};
 
 use super::legacy::{self, Lookup};
-use super::{ID_BYTES_MAX, OrderView};
+use super::{ID_BYTES_MAX, OrderView, RefundView};
 use crate::app::App;
 use crate::store::StoreError;
 use crate::store::recharge_order::{self, Order, Place, Selection};
+use crate::store::recharge_refund;
 
 /// Which orders a page has.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,16 @@ pub struct OrderFilter {
     pub limit: Option<u32>,
     /// Where the page before ended.
     pub cursor: Option<String>,
+}
+
+/// An order as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderWithRefunds {
+    /// The order.
+    #[serde(flatten)]
+    pub order: OrderView,
+    /// What went back of it or is on its way, oldest first.
+    pub refunds: Vec<RefundView>,
 }
 
 /// Orders, newest first.
@@ -100,6 +111,16 @@ pub(in crate::app) async fn one(
     }
     let is_theirs = |order: &Order| account.is_none_or(|account| order.account == *account);
     order.filter(is_theirs).map(OrderView::from).ok_or_else(unknown)
+}
+
+pub(in crate::app) async fn with_refunds(
+    app: &App,
+    order_id: &str,
+) -> Result<OrderWithRefunds, OrdersError> {
+    let order = one(app, order_id, None).await?;
+    let mut connection = app.store.acquire().await?;
+    let refunds = recharge_refund::of_order(&mut connection, &order.order_id).await?;
+    Ok(OrderWithRefunds { order, refunds: refunds.into_iter().map(RefundView::from).collect() })
 }
 
 pub(in crate::app) async fn page(app: &App, filter: &OrderFilter) -> Result<Page, OrdersError> {
