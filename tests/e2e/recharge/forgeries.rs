@@ -1,5 +1,7 @@
-//! Callbacks that nobody honest sends: none of them credits anything, and each is answered as the page for payment teams says.
+//! Callbacks that nobody honest sends: none of them credits anything, and each is answered as the page for payment teams
+//! says.
 
+use farebox_tests::payment::CALLBACK_SECRET;
 use farebox_tests::sidecar::ADMIN_TOKEN;
 use farebox_tests::{Plan, Stack, eventually, run};
 use serde_json::{Value, json};
@@ -72,7 +74,9 @@ fn a_callback_without_a_good_signature_is_nobodys() {
         assert!(unsigned + 15 <= counted, "{unsigned} and then {counted}");
 
         // As the predecessor took it: JSON, an order that exists, and no signature at all.
-        let predecessors = json!({ "order_id": order.id, "payment_order_id": order.payment, "status": "success", "amount": 10 });
+        let predecessors = json!({
+            "order_id": order.id, "payment_order_id": order.payment, "status": "success", "amount": 10,
+        });
         for path in ["/internal/v1/billing/callback", "/billing/v1/internal/callback"] {
             let answer = stack.sidecar.client().post(path).json(&predecessors).send().await;
             assert_eq!((answer.status.as_u16(), answer.code()), (401, wrong), "{}", answer.body);
@@ -217,7 +221,11 @@ fn repeats_and_old_news_change_nothing() {
 fn while_the_secret_is_changed_both_are_good() {
     run(async {
         const NEXT: &str = "whsec_bmV4dC1jYWxsYmFjay1zZWNyZXQtb2YtMzItYnl0ZXM=";
-        const BOTH: &str = "whsec_bmV4dC1jYWxsYmFjay1zZWNyZXQtb2YtMzItYnl0ZXM=,whsec_aGFybmVzcy1jYWxsYmFjay1zZWNyZXQtMzItYnl0ZXM=";
+        const BOTH: &str = concat!(
+            "whsec_bmV4dC1jYWxsYmFjay1zZWNyZXQtb2YtMzItYnl0ZXM=,",
+            "whsec_aGFybmVzcy1jYWxsYmFjay1zZWNyZXQtMzItYnl0ZXM=",
+        );
+        assert_eq!(BOTH, format!("{NEXT},{CALLBACK_SECRET}"));
         let stack = start(Plan::reference().without_gateway().callback_secrets(BOTH)).await;
         let old = ordered(&stack, "keys", "1").await;
         pay(&stack, &old).await;

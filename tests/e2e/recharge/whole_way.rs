@@ -109,8 +109,9 @@ fn only_the_gateway_says_who_calls() {
         assert_eq!((direct.status.as_u16(), direct.code()), (401, 100_101), "{}", direct.body);
         let twice = stack.sidecar.client().get(&path).asserted("mine").asserted("mine");
         assert_eq!(twice.send().await.status, 401);
-        let stranger =
-            recharge(&stack.sidecar, "mine", "k2", &json!({ "user_id": "other", "amount": "1", "currency": "CNY", "payment_method": "alipay" })).await;
+        let mut strange = body("1");
+        strange["user_id"] = json!("other");
+        let stranger = recharge(&stack.sidecar, "mine", "k2", &strange).await;
         assert_eq!((stranger.status.as_u16(), stranger.code()), (403, 100_102));
         stack.invariants();
     });
