@@ -37,6 +37,7 @@ async fn pages_neither_skip_nor_repeat_orders_while_new_ones_are_made() {
             let page = farebox.app.orders(&filter(Some("u"), limit, cursor)).await.unwrap();
             seen.extend(ids(&page));
             count += 1;
+            assert!(count <= pages, "limit {limit}: {seen:?}");
             // New orders, of this user and of others, stand before the first page.
             order(&farebox.app, "u", "1").await;
             order(&farebox.app, "v", "1").await;
@@ -165,10 +166,12 @@ async fn a_row_that_cannot_be_read_hides_no_other_order() {
         let sql = format!("UPDATE recharge_order SET amount = 9999999999 WHERE order_id = '{id}'");
         farebox.database.run(sql).await;
         for limit in 1..=4 {
-            let (mut seen, mut cursor) = (Vec::new(), None);
+            let (mut seen, mut cursor, mut pages) = (Vec::new(), None, 0);
             loop {
                 let page = farebox.app.orders(&filter(None, limit, cursor)).await.unwrap();
                 seen.extend(ids(&page));
+                pages += 1;
+                assert!(pages <= expected.len(), "limit {limit}, broken {broken}: {seen:?}");
                 cursor = page.next_cursor;
                 if cursor.is_none() {
                     break;
