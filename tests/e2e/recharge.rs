@@ -152,7 +152,7 @@ fn age(stack: &Stack, order_id: &str, hours: u32) {
     stack.sql(&format!(
         "UPDATE recharge_order
          SET created_at = created_at - INTERVAL {hours} HOUR, ask_at = UTC_TIMESTAMP(3)
-         WHERE order_id = '{order_id}' AND status = 'pending'"
+         WHERE order_id = '{order_id}' AND status IN ('pending', 'failed')"
     ));
 }
 

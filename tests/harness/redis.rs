@@ -56,6 +56,11 @@ impl Redis {
         self.command(&["SET", key, value]);
     }
 
+    /// Adds a value to a list; a key that is none yet becomes one.
+    pub fn push(&self, key: &str, value: &str) {
+        self.command(&["RPUSH", key, value]);
+    }
+
     /// Removes a key, as if it had expired; whether it was there.
     pub fn remove(&self, key: &str) -> bool {
         self.command(&["DEL", key]) == ":1"

@@ -44,6 +44,9 @@ fn invitation(stack: &Stack) -> Result<String, StackError> {
     let gateway = stack.gateway();
     let addresses = stack.sidecar.addresses();
     let admin = stack.envoy.admin_addr().map(|addr| addr.to_string()).unwrap_or_default();
+    let operators = addresses.admin;
+    let (admin_token, callback_secret) =
+        (farebox_tests::sidecar::ADMIN_TOKEN, farebox_tests::payment::CALLBACK_SECRET);
     let pay = format!("http://{}", stack.payment.http_addr());
     let farebox = binaries::farebox()?.display().to_string();
     let config = stack.sidecar.config().display().to_string();
@@ -71,6 +74,10 @@ Or recharge as users do. The answer names a payment page: open `payment_url` in 
 The payment service keeps a list of payments, and of the callbacks that it sent, with every answer:
   curl -s {pay}/control/payments
   curl -s {pay}/control/callbacks
+What README.md and payment/README.md show with these two:
+  export FAREBOX_ADMIN_TOKEN={admin_token} CALLBACK_SECRET={callback_secret}
+  curl -s http://{operators}/admin/v1/orders -H \"authorization: Bearer $FAREBOX_ADMIN_TOKEN\"
+  farebox orders list
 
 Other routes: /v1/passport/…, /v1/payment/… (charged only when it succeeds: try /v1/payment/status/503),
 /public/… (not metered), anything else (refused: no rule names it). Without x-user-id: 401.

@@ -65,7 +65,8 @@ pub(super) enum OrdersCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Move the orders that the predecessor left in Redis into the database.
+    /// Move the orders that the predecessor left in Redis into the database, as pending ones. Remove those that it has credited
+    /// before: it did not note that.
     ImportLegacy {
         #[command(flatten)]
         output: OutputArgs,

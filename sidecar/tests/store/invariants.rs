@@ -355,7 +355,7 @@ const RECHARGE: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "pending orders and refunds will be asked for, and ended ones will not",
+        "pending orders and refunds will be asked for, and ended ones will not, but for orders whose payment failed",
         &[
             (
                 "UPDATE recharge_order SET ask_at = NULL WHERE order_id = 'pending'",

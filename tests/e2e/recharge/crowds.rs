@@ -155,3 +155,31 @@ fn a_thousand_orders_of_five_hundred_users_at_once() {
         assert_eq!(state(stack, &orders[0].id), "paid");
     });
 }
+
+/// Callbacks that wait for one order's row must leave gateways their connections.
+#[test]
+fn calls_are_served_while_callbacks_wait() {
+    run(async {
+        let stack = super::shared().await;
+        let order = ordered(stack, "waiting-room", "5").await;
+        let row = format!("SELECT 1 FROM recharge_order WHERE order_id = '{}'", order.id);
+        let held = stack.database.hold(&format!("{row} FOR UPDATE"));
+        let held = held.unwrap_or_else(|err| panic!("{err}"));
+        let callbacks = (0..40).map(|_| super::says(stack, &order, "SUCCESS"));
+        let calls = async {
+            eventually!(0 < stack.database.running("FOR UPDATE"));
+            stack.credit("passer-by", "1");
+            for _ in 0..10 {
+                let answer = stack.client().get("/v1/asset/items").user("passer-by").send().await;
+                assert_eq!(answer.status, 200, "{}", answer.body);
+            }
+            drop(held);
+        };
+        let (answers, ()) = tokio::join!(join_all(callbacks), calls);
+        for answer in answers {
+            assert!(matches!(answer.status, Some(200 | 503)), "{}", answer.body);
+        }
+        assert_eq!(super::says(stack, &order, "SUCCESS").await.status, Some(200));
+        credited_once(stack, &order.id, "5");
+    });
+}

@@ -168,8 +168,12 @@ fn all_old_orders_are_moved_and_those_that_cannot_be_read_are_named() {
             leave(&stack, id, text);
         }
         stack.redis.set("recharge:orders", "not one of them");
+        stack.redis.push("recharge:order:order_no_text", "a list");
 
-        let bad: BTreeSet<String> = unreadable.iter().map(|(id, _)| (*id).to_owned()).collect();
+        let mut bad: BTreeSet<String> = unreadable.iter().map(|(id, _)| (*id).to_owned()).collect();
+        bad.insert("order_no_text".to_owned());
+        let list = success(&stack, "order_no_text", "pay-list", "1").await;
+        assert_eq!(list.status, Some(404), "{}", list.body);
         assert_eq!(import(), (29, 1, bad.clone()));
         assert_eq!(import(), (0, 0, bad), "a second time");
         assert!(

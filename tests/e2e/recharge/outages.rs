@@ -151,3 +151,25 @@ fn a_payment_that_is_refused_fails_the_order_for_good() {
         }
     });
 }
+
+/// Somebody who is told to pay again must not have a payment already.
+#[test]
+fn a_refusal_does_not_fail_an_order_whose_payment_has_appeared() {
+    run(async {
+        let stack = unruly().await;
+        stack.payment.behave(json!({ "create_error": "UNAVAILABLE", "error_after": true })).await;
+        let unheard = recharge(&stack.sidecar, "appeared", "k", &body("5")).await;
+        assert_eq!(unheard.status, 503, "{}", unheard.body);
+        stack.payment.behave_well().await;
+        let id = order_of(&stack, "appeared");
+        let payment = stack.payment.payment_of(&id).await.unwrap();
+        let told = json!({ "order_id": id, "fields": { "status": "PENDING" } });
+        assert_eq!(stack.payment.callback(told).await.status, Some(200));
+
+        stack.payment.behave(json!({ "create_error": "INVALID_ARGUMENT" })).await;
+        let again = recharge(&stack.sidecar, "appeared", "k", &body("5")).await;
+        assert_eq!(again.status, 200, "{}", again.body);
+        assert_eq!(again.json()["payment_id"], payment["payment_id"]);
+        assert_eq!(state(&stack, &id), "pending");
+    });
+}

@@ -227,3 +227,57 @@ async fn put_off(stack: &Stack, order: &Order) {
         stack.sidecar.log()
     );
 }
+
+/// A first attempt fails, and that is told; the second one succeeds, and that is not.
+#[test]
+fn a_failed_order_that_is_paid_after_all_is_credited_without_a_callback() {
+    run(async {
+        let stack = unruly().await;
+        let order = ordered(&stack, "another-card", "3").await;
+        stack.payment.fail(&order.payment).await;
+        eventually!(state(&stack, &order.id) == "failed", "{}", stack.sidecar.log());
+        stack.payment.behave(json!({ "callback": { "send": false } })).await;
+        stack.payment.set_status(&order.payment, "SUCCESS").await;
+        ask_now(&stack, &order.id);
+        eventually!(state(&stack, &order.id) == "paid", "{}", stack.sidecar.log());
+        credited_once(&stack, &order.id, "3");
+    });
+}
+
+#[test]
+fn a_failed_order_is_asked_for_until_it_is_a_day_old() {
+    run(async {
+        let stack = unruly().await;
+        let order = ordered(&stack, "no-card", "3").await;
+        stack.payment.fail(&order.payment).await;
+        eventually!(state(&stack, &order.id) == "failed", "{}", stack.sidecar.log());
+        age(&stack, &order.id, 25);
+        let asked =
+            format!("SELECT COUNT(ask_at) FROM recharge_order WHERE order_id = '{}'", order.id);
+        eventually!(stack.sql_one(&asked) == "0", "{}", stack.sidecar.log());
+        assert_eq!(state(&stack, &order.id), "failed");
+        not_credited(&stack, &order.id);
+    });
+}
+
+/// The payments of inherited orders were not told when to end.
+#[test]
+fn an_order_of_the_predecessor_lives_for_a_week() {
+    run(async {
+        let stack = unruly().await;
+        let id = "recharge_inherited_1700000000";
+        stack.sql(&format!(
+            "INSERT INTO recharge_order (order_id, user_id, amount, status, source, ask_at, created_at, updated_at)
+             VALUES ('{id}', 'inherited', 5, 'pending', 'predecessor', UTC_TIMESTAMP(3),
+                UTC_TIMESTAMP(3) - INTERVAL 2 DAY, UTC_TIMESTAMP(3))"
+        ));
+        let put_off = format!(
+            "SELECT COUNT(*) FROM recharge_order WHERE order_id = '{id}' AND UTC_TIMESTAMP(3) < ask_at"
+        );
+        eventually!(stack.sql_one(&put_off) == "1", "{}", stack.sidecar.log());
+        assert_eq!(state(&stack, id), "pending");
+        age(&stack, id, 6 * 24);
+        eventually!(state(&stack, id) == "closed", "{}", stack.sidecar.log());
+        not_credited(&stack, id);
+    });
+}

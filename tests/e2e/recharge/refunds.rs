@@ -342,3 +342,48 @@ fn only_operators_refund_and_only_what_was_paid() {
         stack.invariants();
     });
 }
+
+/// While a refund of ours has no end, one that the payment service made itself looks like it: it is booked in the end.
+#[test]
+fn what_a_pending_refund_hid_is_booked_when_it_ends() {
+    run(async {
+        let stack = unruly().await;
+        // (user, what ours asks for, what goes back by itself meanwhile, how ours ends, what has gone back in all)
+        for (user, ours, foreign, ends, in_all) in
+            [("hidden-failed", "6", 600, "failed", "6"), ("hidden-done", "6", 400, "done", "10")]
+        {
+            let order = paid(&stack, user, "10").await;
+            stack.payment.behave(json!({ "refund_error": "UNAVAILABLE" })).await;
+            let body = json!({ "amount": ours, "reason": "x" });
+            let pending = refund(&stack, &order, "r", body).await;
+            assert_eq!(pending.status, 202, "{}", pending.body);
+            stack.payment.behave_well().await;
+            stack.payment.refund(&order.payment, Some(foreign)).await;
+            let told = says(&stack, &order, "PARTIALLY_REFUNDED").await;
+            assert_eq!(told.status, Some(200), "{}", told.body);
+            assert_eq!(state(&stack, &order.id), "paid", "it may be ours");
+
+            ask_now(&stack, &order);
+            let sql = format!(
+                "SELECT refunded_amount + 0.0 FROM recharge_order WHERE order_id = '{}'",
+                order.id
+            );
+            let refunded =
+                || stack.sql_one(&sql).trim_end_matches('0').trim_end_matches('.').to_owned();
+            eventually!(refunded() == in_all, "{user}: {}", stack.sidecar.log());
+            let left = 10 - in_all.parse::<u32>().unwrap();
+            assert_eq!(money(&stack, user), is(&left.to_string(), "0"), "{user}");
+            let shown = stack.sidecar.admin().get(&format!("/admin/v1/orders/{}", order.id));
+            let refunds = shown.operator().send().await.json()["refunds"].clone();
+            let mut states: Vec<&str> = refunds
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|refund| refund["state"].as_str())
+                .collect();
+            states.sort_unstable();
+            assert_eq!(states, ["done", ends], "{user}");
+            stack.invariants();
+        }
+    });
+}

@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use farebox_core::code::{Code, Language};
+use farebox_core::id::AccountId;
 use farebox_core::order::{State as OrderState, WordError};
 use farebox_core::problem::Problem;
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,16 @@ fn read(body: &Bytes, language: Language) -> Result<Callback, Box<Response>> {
             return Err(invalid(field, detail));
         }
     }
+    let is_code =
+        body.currency.len() == 3 && body.currency.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if !is_code {
+        let detail = "currency is no code of three letters; write for instance CNY (ISO 4217)";
+        return Err(invalid("currency", detail.to_owned()));
+    }
+    let user_id = body.user_id.filter(|user| !user.is_empty());
+    if let Some(Err(err)) = user_id.as_deref().map(str::parse::<AccountId>) {
+        return Err(invalid("user_id", err.to_string()));
+    }
     let status =
         body.status.parse().map_err(|err: WordError| invalid("status", err.to_string()))?;
     Ok(Callback {
@@ -140,7 +151,7 @@ fn read(body: &Bytes, language: Language) -> Result<Callback, Box<Response>> {
         amount: body.amount.0,
         currency: body.currency,
         status,
-        user_id: body.user_id.filter(|user| !user.is_empty()),
+        user_id,
     })
 }
 

@@ -79,7 +79,7 @@ async fn a_refund_needs_an_operator_a_key_and_a_reason() {
     assert_eq!((stranger.status.as_u16(), stranger.problem().code), (401, 100_104));
     for (body, key, status, field) in [
         (good, None, 400, Some("Idempotency-Key")),
-        (r#"{"amount": "1.00"}"#, Some("k"), 400, None),
+        (r#"{"amount": "1.00"}"#, Some("k"), 400, Some("reason")),
         (r#"{"reason": "r", "amont": "1.00"}"#, Some("k"), 400, Some("amont")),
         (r#"{"reason": "r", "amount": "1e0"}"#, Some("k"), 400, Some("amount")),
         (r#"{"reason": "r", "allow_receivable": "yes"}"#, Some("k"), 400, Some("allow_receivable")),

@@ -11,6 +11,7 @@ use crate::metrics;
 use crate::store::StoreError;
 use crate::store::payment_anomaly::{self, Anomaly, NewAnomaly};
 use crate::store::recharge_order::Order;
+use crate::store::retry::retry;
 
 /// News that did not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -106,6 +107,22 @@ pub(super) async fn record(
         expected: new.expected_json,
         found: new.found_json,
     })
+}
+
+/// The same in a transaction of its own, told at once.
+pub(super) async fn keep(
+    app: &App,
+    kind: Mismatch,
+    order_id: &str,
+    order: Option<&Order>,
+    claim: &Claim<'_>,
+    said: &str,
+) -> Result<(), StoreError> {
+    let kept = retry("keep an anomaly", || async {
+        let mut connection = app.store.acquire().await?;
+        record(&mut connection, kind, order_id, order, claim, said).await
+    });
+    kept.await.map(|kept: Kept| kept.tell())
 }
 
 pub(in crate::app) async fn newest(app: &App, limit: u32) -> Result<Vec<AnomalyView>, StoreError> {

@@ -136,11 +136,8 @@ async fn take_in(app: &App, order: &Order, facts: &Facts) -> Result<Settled, Sto
     if facts.order_id == order.order_id {
         return settle::settle(app, &order.order_id, &news).await;
     }
-    let mut connection = app.store.acquire().await?;
     let claim = Claim { payment_id: &facts.payment_id, ..news.claim };
     let (kind, said) = (Mismatch::Order, facts.status.as_str());
-    anomaly::record(&mut connection, kind, &order.order_id, Some(order), &claim, said)
-        .await?
-        .tell();
+    anomaly::keep(app, kind, &order.order_id, Some(order), &claim, said).await?;
     Ok(Settled::Quarantined(kind))
 }

@@ -137,11 +137,8 @@ async fn import(app: &App, callback: &Callback) -> Result<(), CallbackError> {
         Lookup::Absent => {
             if callback.status == PaymentStatus::Success {
                 // Somebody paid, for what nobody knows.
-                let mut connection = app.store.acquire().await?;
                 let (kind, said) = (Mismatch::UnknownOrder, callback.status.as_str());
-                anomaly::record(&mut connection, kind, &order_id, None, &claim(callback), said)
-                    .await?
-                    .tell();
+                anomaly::keep(app, kind, &order_id, None, &claim(callback), said).await?;
             }
             Err(CallbackError::UnknownOrder { order_id })
         }
@@ -182,8 +179,9 @@ async fn keep(app: &App, callback: &Callback) -> Result<Settled, CallbackError> 
     let order_id = &callback.order_id;
     let mut connection = app.store.acquire().await?;
     let order = recharge_order::find(&mut connection, order_id).await?;
+    drop(connection);
     let (kind, said) = (Mismatch::Status, callback.status.as_str());
     let claim = claim(callback);
-    anomaly::record(&mut connection, kind, order_id, order.as_ref(), &claim, said).await?.tell();
+    anomaly::keep(app, kind, order_id, order.as_ref(), &claim, said).await?;
     Ok(Settled::Quarantined(kind))
 }

@@ -240,21 +240,22 @@ async fn refused(app: &App, order: Order, message: String) -> Result<OrderView, 
 /// first one stays.
 async fn name_payment(app: &App, order: Order, begun: &Begun) -> Result<OrderView, RechargeError> {
     let Begun { payment_id, payment_url } = begun;
-    let mut connection = app.store.acquire().await?;
     let id = &order.order_id;
-    let named =
-        recharge_order::name_payment(&mut connection, id, payment_id, Some(payment_url)).await?;
+    let (named, found) = retry("recharge", || async {
+        let mut connection = app.store.acquire().await?;
+        let (connection, url) = (&mut *connection, Some(payment_url.as_str()));
+        let named = recharge_order::name_payment(connection, id, payment_id, url).await?;
+        Ok::<_, StoreError>((named, recharge_order::find(connection, id).await?))
+    })
+    .await?;
     let kind = match named {
-        Named::Yes => {
-            let found = recharge_order::find(&mut connection, id).await?;
-            return Ok(found.unwrap_or(order).into());
-        }
+        Named::Yes => return Ok(found.unwrap_or(order).into()),
         Named::HasAnother => Mismatch::Payment,
         Named::Taken => Mismatch::Order,
     };
     let claim =
         Claim { payment_id, amount: order.amount, currency: &order.currency, user_id: None };
-    anomaly::record(&mut connection, kind, id, Some(&order), &claim, "CreatePayment").await?.tell();
+    anomaly::keep(app, kind, id, Some(&order), &claim, "CreatePayment").await?;
     let what = format!("payment {payment_id} does not belong to order {id}");
     Err(RechargeError::Unavailable {
         order_id: order.order_id,
