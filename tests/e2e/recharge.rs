@@ -7,6 +7,7 @@ mod forgeries;
 mod legacy;
 mod outages;
 mod poller;
+mod random;
 mod refunds;
 mod whole_way;
 
