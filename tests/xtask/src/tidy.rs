@@ -31,7 +31,7 @@ struct Fence {
     why: &'static str,
 }
 
-const FENCES: [Fence; 6] = [
+const FENCES: [Fence; 8] = [
     Fence {
         inside: "filter/src/",
         except: &["filter/src/envoy"],
@@ -49,6 +49,18 @@ const FENCES: [Fence; 6] = [
         except: &["sidecar/src/cache"],
         words: &["redis::"],
         why: "only sidecar/src/cache* talks to Redis",
+    },
+    Fence {
+        inside: "sidecar/src/",
+        except: &["sidecar/src/payment.rs"],
+        words: &["farebox_payment::", "tonic::"],
+        why: "only sidecar/src/payment.rs talks to the payment service",
+    },
+    Fence {
+        inside: "sidecar/src/",
+        except: &["sidecar/src/app/orders/settle.rs", "sidecar/src/app/books/"],
+        words: &[".recharge(account"],
+        why: "only sidecar/src/app/orders/settle.rs credits orders",
     },
     Fence {
         inside: "sidecar/core/src/",
