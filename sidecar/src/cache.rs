@@ -78,11 +78,14 @@ impl Cache {
     pub(crate) async fn legacy_order(&self, order_id: &str) -> Result<Option<String>, CacheAway> {
         let mut get = redis::cmd("GET");
         get.arg(format!("{LEGACY_ORDER}{order_id}"));
-        match self.ask(&get).await {
+        match self.ask::<Option<Vec<u8>>>(&get).await {
             Err(CacheAway { code: Some(code), .. }) if code == "WRONGTYPE" => {
                 Ok(Some(String::new()))
             }
-            answer => answer.map(Option::flatten),
+            answer => {
+                let bytes = answer?.flatten();
+                Ok(bytes.map(|bytes| String::from_utf8(bytes).unwrap_or_default()))
+            }
         }
     }
 
@@ -93,10 +96,15 @@ impl Cache {
     ) -> Result<(u64, Vec<(String, String)>), CacheAway> {
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(format!("{LEGACY_ORDER}*")).arg("COUNT").arg(SCANNED);
-        let (next, keys): (u64, Vec<String>) = self.ask(&scan).await?.unwrap_or_default();
+        let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?.unwrap_or_default();
         let mut orders = Vec::with_capacity(keys.len());
         for key in keys {
-            let Some(order_id) = key.strip_prefix(LEGACY_ORDER) else { continue };
+            let Some(order_id) = key.strip_prefix(LEGACY_ORDER.as_bytes()) else { continue };
+            let Ok(order_id) = str::from_utf8(order_id) else {
+                // No order of ours, but somebody should know of it.
+                orders.push((String::from_utf8_lossy(order_id).into_owned(), String::new()));
+                continue;
+            };
             // It may have run out since.
             if let Some(text) = self.legacy_order(order_id).await? {
                 orders.push((order_id.to_owned(), text));

@@ -24,6 +24,7 @@ pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
     tokio::join!(
         books(app.clone(), shutdown.clone()),
         payments(app.clone(), shutdown.clone()),
+        refunds(app.clone(), shutdown.clone()),
         events(app, shutdown),
     );
 }
@@ -64,6 +65,18 @@ async fn payments(app: App, mut shutdown: watch::Receiver<bool>) {
                 tracing::info!(orders, "orders ended after the payment service was asked")
             }
             Err(err) => tracing::error!(error = %err, "pending orders were not asked for"),
+        }
+    }
+}
+
+/// Apart from orders: a payment service that is slow to give money back must not keep money from being credited.
+async fn refunds(app: App, mut shutdown: watch::Receiver<bool>) {
+    let mut clock = interval(PAYMENTS_EVERY);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stopped(&mut shutdown) => return,
+            _ = clock.tick() => {}
         }
         match app.continue_refunds().await {
             Ok(0) => {}

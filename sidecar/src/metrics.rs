@@ -38,7 +38,7 @@ const COUNTERS: [(&str, &str); 8] = [
     (CALLBACK, "Callbacks of the payment service, by what came of them."),
     (ANOMALY, "Payments that do not fit their order; each is kept for the operator."),
     (PAYMENT_CALL, "Calls to the payment service, by how they ended."),
-    (REFUND, "Refunds that reached a state."),
+    (REFUND, "Refunds of operators that reached a state."),
     (
         RECHARGE_AMOUNT,
         "Money of recharges that ended, in units of billing.currency; for graphs, not for books.",

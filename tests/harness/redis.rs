@@ -66,20 +66,33 @@ impl Redis {
         self.command(&["DEL", key]) == ":1"
     }
 
-    /// Sends a command and gives the first line of its answer.
+    /// Sets a key to a value, neither of them necessarily text.
+    pub fn set_bytes(&self, key: &[u8], value: &[u8]) {
+        self.send(&[b"SET", key, value]);
+    }
+
     fn command(&self, words: &[&str]) -> String {
-        let command = words.iter().fold(format!("*{}\r\n", words.len()), |command, word| {
-            format!("{command}${}\r\n{word}\r\n", word.len())
-        });
+        self.send(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
+    }
+
+    /// Sends a command and gives the first line of its answer.
+    fn send(&self, words: &[&[u8]]) -> String {
+        let mut command = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            command.extend(format!("${}\r\n", word.len()).into_bytes());
+            command.extend(*word);
+            command.extend(b"\r\n");
+        }
         let ask = || -> std::io::Result<String> {
             let mut stream = connect(self.addr)?;
-            stream.write_all(command.as_bytes())?;
+            stream.write_all(&command)?;
             let mut answer = String::new();
             BufReader::new(stream).read_line(&mut answer)?;
             Ok(answer.trim_end().to_owned())
         };
-        let answer = ask().unwrap_or_else(|err| panic!("redis: {words:?}: {err}"));
-        assert!(!answer.is_empty() && !answer.starts_with('-'), "redis: {words:?}: {answer}");
+        let words = || String::from_utf8_lossy(&command).into_owned();
+        let answer = ask().unwrap_or_else(|err| panic!("redis: {:?}: {err}", words()));
+        assert!(!answer.is_empty() && !answer.starts_with('-'), "redis: {:?}: {answer}", words());
         answer
     }
 

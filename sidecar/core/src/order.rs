@@ -412,6 +412,9 @@ pub enum RefundRefusal {
         /// Where it stands.
         state: State,
     },
+    /// All of the payment went back, or is on its way.
+    #[error("nothing is left of the payment: all of it went back or is on its way")]
+    NothingLeft,
     /// More than what is left of the payment.
     #[error("{amount} is more than the {left} that is left of the payment; write at most {left}")]
     MoreThanPaid {

@@ -132,8 +132,9 @@ pub(crate) async fn of_order(
     connection: &mut MySqlConnection,
     order_id: &str,
 ) -> Result<Vec<Refund>, StoreError> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM recharge_refund WHERE order_id = ? ORDER BY refund_id");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM recharge_refund WHERE order_id = ? ORDER BY created_at, refund_id"
+    );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(order_id).fetch_all(connection).await?;
     read_all(&rows, OnCorrupt::Fail, read)
 }
@@ -163,6 +164,22 @@ pub(crate) async fn ask_again(
     )
     .bind(micros(pause))
     .bind(refund_id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Has the pending refunds of a locked order asked for at once. Whoever asks for one at this moment finds that it was asked
+/// for once more since, and that the answer may be older than the news.
+pub(crate) async fn hurry(
+    connection: &mut MySqlConnection,
+    order_id: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE recharge_refund SET attempts = attempts + 1, ask_at = UTC_TIMESTAMP(3), updated_at = UTC_TIMESTAMP(3)
+         WHERE order_id = ? AND state = 'pending'",
+    )
+    .bind(order_id)
     .execute(connection)
     .await?;
     Ok(())

@@ -172,6 +172,9 @@ fn all_old_orders_are_moved_and_those_that_cannot_be_read_are_named() {
 
         let mut bad: BTreeSet<String> = unreadable.iter().map(|(id, _)| (*id).to_owned()).collect();
         bad.insert("order_no_text".to_owned());
+        stack.redis.set_bytes(b"recharge:order:order_bytes", &[0xff, 0xfe]);
+        stack.redis.set_bytes(b"recharge:order:\xff", b"{}");
+        bad.extend(["order_bytes".to_owned(), "\u{fffd}".to_owned()]);
         let list = success(&stack, "order_no_text", "pay-list", "1").await;
         assert_eq!(list.status, Some(404), "{}", list.body);
         assert_eq!(import(), (29, 1, bad.clone()));

@@ -387,3 +387,39 @@ fn what_a_pending_refund_hid_is_booked_when_it_ends() {
         }
     });
 }
+
+/// The answer that a refund failed is on its way while the payment service gives the money back by itself and says so.
+#[test]
+fn a_refund_that_fails_does_not_overtake_news_of_another() {
+    run(async {
+        let stack = unruly().await;
+        let order = paid(&stack, "overtaken", "10").await;
+        // What GetPayment found is answered late, but within the deadline.
+        let failing = json!({ "refund_outcome": "failed", "get_delay_ms": 250 });
+        stack.payment.behave(failing).await;
+        let body = json!({ "amount": "4", "reason": "x" });
+        let ours = refund(&stack, &order, "r", body);
+        let theirs = async {
+            let asked = async || refunds_of(&stack, &order).await.len();
+            eventually!(asked().await == 1, "the refund is asked for");
+            stack.payment.behave(json!({ "refund_outcome": "success", "get_delay_ms": 0 })).await;
+            stack.payment.refund(&order.payment, Some(400)).await;
+            says(&stack, &order, "PARTIALLY_REFUNDED").await
+        };
+        let (answer, told) = tokio::join!(ours, theirs);
+        assert!(answer.status.is_success(), "{}", answer.body);
+        assert!(matches!(told.status, Some(200 | 503)), "{}", told.body);
+        stack.payment.behave_well().await;
+        let is_booked = || money(&stack, "overtaken") == is("6", "0");
+        eventually!(
+            {
+                ask_now(&stack, &order);
+                is_booked() && state(&stack, &order.id) == "partly_refunded"
+            },
+            "{:?} {}",
+            money(&stack, "overtaken"),
+            stack.sidecar.log()
+        );
+        stack.invariants();
+    });
+}

@@ -63,7 +63,11 @@ struct Anomalies {
 
 async fn anomalies(State(app): State<App>, headers: HeaderMap) -> Response {
     let language = language(&headers);
-    match app.anomalies(ANOMALIES).await {
+    let anomalies = tokio::time::timeout(TIMEOUT, app.anomalies(ANOMALIES)).await;
+    let Ok(anomalies) = anomalies else {
+        return reply::come_again(language, Code::Unavailable, "not done in time; ask again");
+    };
+    match anomalies {
         Ok(anomalies) => reply::value(StatusCode::OK, &Anomalies { anomalies }, language),
         Err(err) => reply::store_failed(language, &err),
     }
@@ -135,7 +139,8 @@ fn failed(language: Language, err: &RefundError) -> Response {
         RefundError::Length(text) => with(Code::InvalidArgument).with_field(text.field),
         RefundError::Amount(_) => with(Code::InvalidArgument).with_field("amount"),
         RefundError::Conflict { .. } => with(Code::Conflict).with_field(key::IDEMPOTENCY_KEY),
-        RefundError::NoPayment { .. } | RefundError::Refusal(RefundRefusal::NotPaid { .. }) => {
+        RefundError::NoPayment { .. }
+        | RefundError::Refusal(RefundRefusal::NotPaid { .. } | RefundRefusal::NothingLeft) => {
             with(Code::Conflict)
         }
         RefundError::Refusal(RefundRefusal::MoreThanPaid { .. } | RefundRefusal::Spent { .. }) => {

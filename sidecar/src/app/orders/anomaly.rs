@@ -57,7 +57,7 @@ impl Kept {
             anomaly.kind = self.kind.as_str(),
             expected = self.expected,
             found = self.found,
-            "alert: a payment does not fit its order; nothing was credited"
+            "alert: a payment does not fit its order; it is kept for review"
         );
     }
 }

@@ -13,7 +13,7 @@ use super::anomaly;
 use super::settle::{self, Settled, give_up};
 use crate::app::App;
 use crate::metrics::CreditSource;
-use crate::payment::{Facts, PaymentClient};
+use crate::payment::{Facts, PaymentClient, PaymentError};
 use crate::store::recharge_order::{self, Order};
 use crate::store::{self, StoreError};
 
@@ -37,8 +37,11 @@ pub(in crate::app) async fn run(app: &App) -> Result<u64, StoreError> {
     let now = store::now(&mut connection).await?;
     let due = recharge_order::due(&mut connection, ORDERS_PER_ROUND).await?;
     drop(connection);
-    let mut ended = 0;
+    let (mut ended, mut error) = (0, None);
     for orders in due.chunks(AT_ONCE) {
+        if let Some(err) = error {
+            return Err(err);
+        }
         let mut asked = JoinSet::new();
         for order in orders {
             let (app, payment, order) = (app.clone(), payment.clone(), order.clone());
@@ -47,12 +50,13 @@ pub(in crate::app) async fn run(app: &App) -> Result<u64, StoreError> {
         while let Some(outcome) = asked.join_next().await {
             match outcome {
                 Ok(Ok(has_ended)) => ended += u64::from(has_ended),
-                Ok(Err(err)) => return Err(err),
+                // The others of this chunk go on to their end: what they commit is counted.
+                Ok(Err(err)) => error = Some(err),
                 Err(err) => tracing::error!(error = %err, "an order was not asked for to the end"),
             }
         }
     }
-    Ok(ended)
+    error.map_or(Ok(ended), Err)
 }
 
 /// Asks about one order; whether it ended. One that cannot be settled is put off, else it would stay the first of those
@@ -117,8 +121,9 @@ async fn one(
         Ok(None) => is_old,
         Err(err) => {
             tracing::warn!(order.id = order.order_id, error = %err, "an order was asked for in vain");
-            // Never closed unasked: it may be paid.
-            false
+            // Never closed unasked: it may be paid. One that has failed may go on without an answer.
+            let is_answer = matches!(err, PaymentError::Refused { .. });
+            is_old && (is_answer || order.state == State::Failed)
         }
     };
     if is_over {

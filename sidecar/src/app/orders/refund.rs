@@ -139,7 +139,7 @@ const JOB: &str = "continue_refunds";
 const JOB_TTL: Duration = Duration::from_secs(60);
 
 /// Refunds that one round of the job asks for.
-const REFUNDS_PER_ROUND: u32 = 50;
+const REFUNDS_PER_ROUND: u32 = 10;
 
 /// When a refund is asked for again for the first time; twice the time of a call where that is longer.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
@@ -246,7 +246,7 @@ fn check_amount(app: &App, order: &Order, amount: Nanos, left: Nanos) -> Result<
         return Err(RefundError::NoPayment { order_id: order.order_id.clone() });
     }
     if left == Nanos::ZERO {
-        return Err(RefundRefusal::MoreThanPaid { amount: order.amount, left }.into());
+        return Err(RefundRefusal::NothingLeft.into());
     }
     let decimals = app.settings.currency_decimals;
     if amount <= Nanos::ZERO {
@@ -276,13 +276,13 @@ async fn drive(app: &App, payment: &PaymentClient, refund: &Refund) -> Result<Re
         Ok(RefundProgress::Done) => None,
         Ok(RefundProgress::Failed) => Some("the payment service could not give it back".to_owned()),
         Err(PaymentError::Refused { message }) => Some(message),
-        Ok(RefundProgress::Pending) => return put_off(app, refund, "it is on its way").await,
-        Err(err) => return put_off(app, refund, &err.to_string()).await,
+        Ok(RefundProgress::Pending) => return put_off(app, refund, None).await,
+        Err(err) => return put_off(app, refund, Some(&err.to_string())).await,
     };
     // While the end of this refund was not known, news of others may have been taken for it.
     let refunded = match refunded_in_all(app, payment, refund, &payment_id).await {
         Ok(refunded) => refunded,
-        Err(err) => return put_off(app, refund, &err.to_string()).await,
+        Err(err) => return put_off(app, refund, Some(&err.to_string())).await,
     };
     let end = End { failure, refunded };
     retry("refund", || finish(app, refund, &end)).await
@@ -304,18 +304,22 @@ async fn refunded_in_all(
         .ok_or_else(|| garbage("refunded_minor is out of range"))
 }
 
-/// Leaves the refund pending; the job asks again, ever more rarely.
-async fn put_off(app: &App, refund: &Refund, why: &str) -> Result<Refund, StoreError> {
+/// Leaves the refund pending, because it is on its way or for a `problem`; the job asks again, ever more rarely.
+async fn put_off(app: &App, refund: &Refund, problem: Option<&str>) -> Result<Refund, StoreError> {
     let Refund { refund_id, attempts, .. } = refund;
-    if *attempts < ALERT_AFTER {
-        tracing::warn!(refund.id = refund_id, reason = why, "a refund has not ended yet");
-    } else {
-        tracing::error!(
-            refund.id = refund_id,
-            attempts,
-            reason = why,
-            "alert: a refund does not end"
-        );
+    match problem {
+        None => tracing::info!(refund.id = refund_id, "a refund is on its way"),
+        Some(problem) if *attempts < ALERT_AFTER => {
+            tracing::warn!(refund.id = refund_id, problem, "a refund has not ended yet");
+        }
+        Some(problem) => {
+            tracing::error!(
+                refund.id = refund_id,
+                attempts,
+                problem,
+                "alert: a refund does not end"
+            );
+        }
     }
     let doublings = u32::try_from((*attempts).clamp(0, 6)).unwrap_or(6);
     let first = FIRST_PAUSE.max(2 * app.payment_timeout());
@@ -373,7 +377,9 @@ async fn end(
     let order = order.ok_or_else(|| missing("recharge_order", order_id))?;
     let current = recharge_refund::find(tx, refund_id).await?;
     let current = current.ok_or_else(|| missing("recharge_refund", refund_id))?;
-    if !current.is_pending() {
+    // News came since the payment service was asked: it is asked again.
+    let is_overtaken = current.attempts != refund.attempts;
+    if !current.is_pending() || is_overtaken {
         return Ok(current);
     }
     let accounts = BTreeSet::from([account.clone()]);
@@ -431,11 +437,17 @@ pub(in crate::app) async fn continue_all(app: &App) -> Result<u64, StoreError> {
         let driven = match drive(app, payment, &refund).await {
             // One that cannot be ended must not keep the others from being asked for.
             Err(err) if !matches!(err, StoreError::Unreachable(_)) => {
-                put_off(app, &refund, &err.to_string()).await
+                put_off(app, &refund, Some(&err.to_string())).await
             }
             driven => driven,
         };
-        ended += u64::from(!driven?.is_pending());
+        match driven {
+            Ok(refund) => ended += u64::from(!refund.is_pending()),
+            Err(err @ StoreError::Unreachable(_)) => return Err(err),
+            Err(err) => {
+                tracing::warn!(refund.id = refund.refund_id, error = %err, "a refund was not put off");
+            }
+        }
     }
     Ok(ended)
 }

@@ -18,7 +18,7 @@ use crate::metrics::{self, CreditSource, RechargeStatus};
 use crate::payment::Facts;
 use crate::store::column::OnCorrupt;
 use crate::store::recharge_order::{self, Named, Order};
-use crate::store::recharge_refund::{self, NewRefund};
+use crate::store::recharge_refund::{self, NewRefund, Refund};
 use crate::store::retry::retry;
 use crate::store::{self, StoreError};
 
@@ -276,11 +276,15 @@ pub(super) async fn give_back(
     refunded: Nanos,
 ) -> Result<Option<State>, StoreError> {
     let refunds = recharge_refund::of_order(tx, &order.order_id).await?;
-    // A refund of ours whose end is not known yet may be what the payment service tells about.
-    let known = refunds
-        .iter()
-        .filter(|refund| refund.state != "failed")
-        .try_fold(Nanos::ZERO, |sum, refund| sum.checked_add(refund.amount));
+    let sum = |counts: fn(&Refund) -> bool| {
+        let counted = refunds.iter().filter(|refund| counts(refund)).map(|refund| refund.amount);
+        counted.into_iter().try_fold(Nanos::ZERO, Nanos::checked_add)
+    };
+    // A refund of ours whose end is not known yet may be what the payment service tells about: its end will show.
+    if sum(|refund| refund.state == "done") < Some(refunded) {
+        recharge_refund::hurry(tx, &order.order_id).await?;
+    }
+    let known = sum(|refund| refund.state != "failed");
     let news_of = known.and_then(|known| refunded.checked_sub(known)).unwrap_or(Nanos::ZERO);
     if news_of <= Nanos::ZERO {
         return Ok(None);
