@@ -2,6 +2,11 @@
 
 use iso_currency::Currency;
 
+/// Whether a text has the form of a currency code: three letters, in any case.
+pub(crate) fn is_code(text: &str) -> bool {
+    text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
 /// Decimals of the currency with this code: 2 for CNY, 0 for JPY, 3 for KWD.
 ///
 /// `None` for codes that ISO 4217 does not have, and for those that nobody pays in: metals, baskets of currencies, tests.

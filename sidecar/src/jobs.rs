@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::app::{App, Deliveries};
 
@@ -30,10 +30,7 @@ pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
 }
 
 async fn books(app: App, mut shutdown: watch::Receiver<bool>) {
-    let mut reclaim = interval(RECLAIM_EVERY);
-    let mut purge = interval(PURGE_EVERY);
-    reclaim.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    purge.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut reclaim, mut purge) = (clock(RECLAIM_EVERY), clock(PURGE_EVERY));
     loop {
         tokio::select! {
             () = stopped(&mut shutdown) => return,
@@ -52,13 +49,8 @@ async fn books(app: App, mut shutdown: watch::Receiver<bool>) {
 }
 
 async fn payments(app: App, mut shutdown: watch::Receiver<bool>) {
-    let mut clock = interval(PAYMENTS_EVERY);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stopped(&mut shutdown) => return,
-            _ = clock.tick() => {}
-        }
+    let mut clock = clock(PAYMENTS_EVERY);
+    while ticked(&mut clock, &mut shutdown).await {
         match app.ask_for_payments().await {
             Ok(0) => {}
             Ok(orders) => {
@@ -71,13 +63,8 @@ async fn payments(app: App, mut shutdown: watch::Receiver<bool>) {
 
 /// Apart from orders: a payment service that is slow to give money back must not keep money from being credited.
 async fn refunds(app: App, mut shutdown: watch::Receiver<bool>) {
-    let mut clock = interval(PAYMENTS_EVERY);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stopped(&mut shutdown) => return,
-            _ = clock.tick() => {}
-        }
+    let mut clock = clock(PAYMENTS_EVERY);
+    while ticked(&mut clock, &mut shutdown).await {
         match app.continue_refunds().await {
             Ok(0) => {}
             Ok(refunds) => {
@@ -89,21 +76,31 @@ async fn refunds(app: App, mut shutdown: watch::Receiver<bool>) {
 }
 
 async fn events(app: App, mut shutdown: watch::Receiver<bool>) {
-    let mut clock = interval(EVENTS_EVERY);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clock = clock(EVENTS_EVERY);
     let observer = shutdown.clone();
     // A sender that is gone is a stop as well.
     let go_on = || !*observer.borrow() && observer.has_changed().is_ok();
-    loop {
-        tokio::select! {
-            () = stopped(&mut shutdown) => return,
-            _ = clock.tick() => {}
-        }
+    while ticked(&mut clock, &mut shutdown).await {
         match app.deliver_events(&go_on).await {
             Ok(Deliveries { is_full: true, .. }) => clock.reset_immediately(),
             Ok(_) => {}
             Err(err) => tracing::error!(error = %err, "events were not delivered"),
         }
+    }
+}
+
+/// A clock whose rounds are apart, also after one that took long.
+fn clock(period: Duration) -> Interval {
+    let mut clock = interval(period);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    clock
+}
+
+/// Waits for the next round; `false` when the process is to stop.
+async fn ticked(clock: &mut Interval, shutdown: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = stopped(shutdown) => false,
+        _ = clock.tick() => true,
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike as _, Utc};
-use farebox_core::order::{Method, PaymentStatus};
+use farebox_core::order::{self, Method, PaymentStatus};
 use farebox_payment::v1::payment_service_client::PaymentServiceClient;
 use farebox_payment::v1::{self, get_payment_request::By};
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, Status};
 
 use crate::config::{HostPort, PaymentService, Tls, TlsIdentity};
+use crate::currency;
 use crate::metrics::{self, PaymentCall as Call, PaymentCallResult as CallResult};
 
 /// Calls that are on their way at the same time; further ones wait for their turn within their deadline.
@@ -26,8 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an idle connection is tried, so that a dead one is noticed before a call needs it.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// The longest payment id and page address.
-const PAYMENT_ID_BYTES_MAX: usize = 64;
+/// The longest address of a payment page.
 const URL_BYTES_MAX: usize = 2_048;
 
 /// The longest text of the payment service that is kept.
@@ -300,9 +300,11 @@ fn garbage(what: impl Into<String>) -> PaymentError {
 }
 
 fn payment_id(text: String) -> Result<String, PaymentError> {
-    let is_name = (1..=PAYMENT_ID_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_name { Ok(text) } else { Err(garbage("payment_id is not 1 to 64 visible characters")) }
+    if order::is_id(&text) {
+        Ok(text)
+    } else {
+        Err(garbage("payment_id is not 1 to 64 visible characters"))
+    }
 }
 
 /// A page that a browser can be sent to; `None` when the text is empty.
@@ -326,7 +328,7 @@ fn facts(reply: v1::GetPaymentResponse) -> Result<Facts, PaymentError> {
         v1::PaymentStatus::PartiallyRefunded => PaymentStatus::PartiallyRefunded,
         v1::PaymentStatus::Unspecified => return Err(garbage("the payment has no status")),
     };
-    if reply.currency.len() != 3 || !reply.currency.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+    if !currency::is_code(&reply.currency) {
         return Err(garbage("currency is no code of three letters"));
     }
     Ok(Facts {

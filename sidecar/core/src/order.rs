@@ -161,6 +161,14 @@ impl FromStr for Method {
     }
 }
 
+/// The longest id of an order or a payment, in bytes.
+pub const ID_BYTES_MAX: usize = 64;
+
+/// Whether a text can be the id of an order or a payment: 1 to 64 visible ASCII characters.
+pub fn is_id(text: &str) -> bool {
+    (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// The least that can be ordered, in currency units, where the currency has such a coin.
 pub const AMOUNT_MIN: Nanos = Nanos::new(10_000_000);
 

@@ -35,8 +35,11 @@ pub(super) mod refund;
 mod settle;
 pub(super) mod view;
 
-/// The longest id of an order or a payment, in bytes.
-pub(crate) const ID_BYTES_MAX: usize = 64;
+/// Why an order or a refund failed, as much as its column holds.
+fn failure_text(why: &str) -> String {
+    const CHARACTERS_MAX: usize = 255;
+    why.chars().take(CHARACTERS_MAX).collect()
+}
 
 /// An order as its user and operators see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use farebox_core::code::{Code, Language};
 use farebox_core::id::AccountId;
-use farebox_core::order::{State as OrderState, WordError};
+use farebox_core::order::{ID_BYTES_MAX, State as OrderState, WordError, is_id};
 use farebox_core::problem::Problem;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use super::super::body::{self, Limit};
 use super::super::reply::{self, language, problem};
 use super::Public;
 use crate::app::{App, Callback, CallbackError};
+use crate::currency;
 use crate::metrics::{self, CallbackResult, RechargeOperation};
 use crate::webhook::SignatureError;
 
@@ -29,9 +30,6 @@ const LIMIT: Limit = Limit { bytes: 64 * 1_024, remedy: "send the callback's fie
 
 /// How long a callback may take. Standard Webhooks asks senders to wait for 15 to 30 seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The longest ids.
-const ID_BYTES_MAX: usize = 64;
 
 /// The body, in the spellings of the contract and of the predecessor. Other fields are left alone.
 #[derive(Debug, Deserialize)]
@@ -126,16 +124,13 @@ fn read(body: &Bytes, language: Language) -> Result<Callback, Box<Response>> {
     for (field, id) in [("payment_order_id", &body.payment_order_id), ("order_id", &body.order_id)]
     {
         // A blank at the end would be the same to the database.
-        let is_visible = id.bytes().all(|byte| byte.is_ascii_graphic());
-        if id.is_empty() || ID_BYTES_MAX < id.len() || !is_visible {
+        if !is_id(id) {
             let detail =
                 format!("{field} is {id:?}; write 1 to {ID_BYTES_MAX} visible ASCII characters");
             return Err(invalid(field, detail));
         }
     }
-    let is_code =
-        body.currency.len() == 3 && body.currency.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if !is_code {
+    if !currency::is_code(&body.currency) {
         let detail = "currency is no code of three letters; write for instance CNY (ISO 4217)";
         return Err(invalid("currency", detail.to_owned()));
     }

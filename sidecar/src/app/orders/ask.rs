@@ -128,8 +128,10 @@ async fn one(
     };
     if is_over {
         let is_closed = give_up(app, &order.order_id, State::Closed, NOT_PAID, |_| true).await?;
-        let mut connection = app.store.acquire().await?;
-        recharge_order::stop_asking(&mut connection, &order.order_id).await?;
+        if !is_closed {
+            let mut connection = app.store.acquire().await?;
+            recharge_order::stop_asking(&mut connection, &order.order_id).await?;
+        }
         return Ok(is_closed);
     }
     put_off(app, order, now).await

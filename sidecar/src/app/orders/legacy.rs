@@ -3,11 +3,10 @@
 
 use farebox_core::id::AccountId;
 use farebox_core::money::Nanos;
-use farebox_core::order::{self, State};
+use farebox_core::order::{self, ID_BYTES_MAX, State};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::ID_BYTES_MAX;
 use super::create::is_own_id;
 use crate::app::App;
 use crate::cache::CacheAway;

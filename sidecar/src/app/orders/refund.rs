@@ -16,8 +16,8 @@ use sqlx::mysql::MySqlConnection;
 use uuid::Uuid;
 
 use super::anomaly::{self, Kept};
-use super::minor_units;
 use super::settle::{RefundedBy, give_back, note_refunds};
+use super::{failure_text, minor_units};
 use crate::app::App;
 use crate::app::books::Books;
 use crate::app::texts::{self, LengthError};
@@ -146,8 +146,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The longest time between two questions.
 const PAUSE_MAX: Duration = Duration::from_hours(1);
-
-const FAILURE_CHARACTERS_MAX: usize = 255;
 
 /// After so many questions somebody should look.
 const ALERT_AFTER: i64 = 8;
@@ -386,8 +384,7 @@ async fn end(
     let mut books = Books::lock(tx, &accounts, None, OnCorrupt::Fail).await?;
     match &how.failure {
         Some(failure) => {
-            let failure: String = failure.chars().take(FAILURE_CHARACTERS_MAX).collect();
-            recharge_refund::end(tx, refund_id, "failed", Some(&failure)).await?;
+            recharge_refund::end(tx, refund_id, "failed", Some(&failure_text(failure))).await?;
             books.return_refund(account, *amount, refund_id)?;
             books.collect(account, "recharge_refund", refund_id)?;
             books.store(tx).await?;

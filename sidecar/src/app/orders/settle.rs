@@ -11,7 +11,7 @@ use farebox_core::order::{
 use sqlx::mysql::MySqlConnection;
 
 use super::anomaly::{self, Kept};
-use super::{Change, announce};
+use super::{Change, announce, failure_text};
 use crate::app::App;
 use crate::app::books::{Books, new_id};
 use crate::metrics::{self, CreditSource, RechargeStatus};
@@ -21,9 +21,6 @@ use crate::store::recharge_order::{self, Named, Order};
 use crate::store::recharge_refund::{self, NewRefund, Refund};
 use crate::store::retry::retry;
 use crate::store::{self, StoreError};
-
-/// How much of a reason is kept.
-const FAILURE_CHARACTERS_MAX: usize = 255;
 
 /// News of a payment.
 #[derive(Debug, Clone)]
@@ -352,7 +349,7 @@ pub(super) async fn give_up(
     why: &str,
     still: impl Fn(&Order) -> bool,
 ) -> Result<bool, StoreError> {
-    let why: String = why.chars().take(FAILURE_CHARACTERS_MAX).collect();
+    let why = failure_text(why);
     let ended = retry("give up", || async {
         let mut tx = app.store.begin().await?;
         let outcome = end_pending(&mut tx, order_id, state, &why, &still).await;

@@ -6,11 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Datelike as _};
 use farebox_core::id::AccountId;
-use farebox_core::order::State;
+use farebox_core::order::{ID_BYTES_MAX, State};
 use serde::{Deserialize, Serialize};
 
 use super::legacy::{self, Lookup};
-use super::{ID_BYTES_MAX, OrderView, RefundView};
+use super::{OrderView, RefundView};
 use crate::app::App;
 use crate::store::StoreError;
 use crate::store::recharge_order::{self, Order, Place, Selection};
