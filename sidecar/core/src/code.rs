@@ -75,6 +75,8 @@ pub enum Code {
     InsufficientQuota,
     /// Neither priced nor free: an operator's mistake, refused because nothing is free by mistake.
     UnknownService,
+    /// The account is busy: its lock, or units that gateways hold unused, did not come in time. Nothing was charged.
+    AccountBusy,
     /// A known caller who may not do this.
     Forbidden,
     /// No such recharge order, or somebody else's.
@@ -104,7 +106,7 @@ struct Facts {
 
 impl Code {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidArgument,
         Self::Unauthorized,
         Self::TokenExpired,
@@ -117,6 +119,7 @@ impl Code {
         Self::InsufficientBalance,
         Self::InsufficientQuota,
         Self::UnknownService,
+        Self::AccountBusy,
         Self::Forbidden,
         Self::OrderNotFound,
         Self::PaymentMismatch,
@@ -158,6 +161,9 @@ impl Code {
             }
             Self::UnknownService => {
                 facts(190_205, 403, 7, "未知的服务名称", "Unknown service name")
+            }
+            Self::AccountBusy => {
+                facts(190_402, 503, 14, "账户繁忙，请稍后重试", "The account is busy")
             }
             Self::Forbidden => facts(100_102, 403, 7, "无权操作", "Forbidden"),
             Self::OrderNotFound => {

@@ -12,6 +12,8 @@
 //! | unit | what a call is counted in; most routes take one unit per call | plain `u64` |
 //! | free quota | units per account, service and month that cost nothing | [`grant::Funds`] |
 //! | price | money per unit | [`money::Nanos`] |
+//! | deduct | charging one call at once, by its own request | [`charge::decide`], [`call`] |
+//! | reservation | units or money of one account set aside for one call | [`call::ReserveRequest`] |
 //! | lease | units of one account set aside for one gateway to spend alone | [`lease::Lease`] |
 //! | grant | the sidecar's act of setting units aside | [`grant::decide`] |
 //! | draw | the filter's act of spending units of a lease for one call | the filter's `record` |
@@ -36,6 +38,8 @@
 )]
 
 pub mod assertion;
+pub mod call;
+pub mod charge;
 pub mod code;
 pub mod grant;
 pub mod id;

@@ -23,3 +23,15 @@ pub const SYNC_ITEMS_MAX: usize = 1_000;
 
 /// The largest body that the sidecar reads, in bytes.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The longest key of a request, in bytes.
+pub const CALL_KEY_BYTES_MAX: usize = 255;
+
+/// The largest number of requests in one batch.
+pub const CALL_ITEMS_MAX: usize = 1_000;
+
+/// The longest that a reservation stands, in milliseconds: a day, as long as answers are kept.
+pub const RESERVATION_TTL_MS_MAX: u64 = 86_400_000;
+
+/// The longest that a request may ask to wait, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 60_000;

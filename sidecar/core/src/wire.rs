@@ -215,7 +215,7 @@ pub struct FieldError {
     pub problem: &'static str,
 }
 
-fn require(
+pub(crate) fn require(
     holds: bool,
     field: impl Into<String>,
     value: impl ToString,

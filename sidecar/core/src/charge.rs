@@ -1,0 +1,122 @@
+//! Whether a call can be charged, and what pays for it: one decision, which a check tells and a deduct carries out.
+
+use crate::grant::{Funds, Split};
+use crate::money::Nanos;
+
+/// What pays for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Its units, by kind.
+    pub units: Split,
+    /// What the paid ones cost.
+    pub amount: Nanos,
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It can be charged, so.
+    Payable(Cost),
+    /// Free units and money together do not cover it.
+    Short,
+}
+
+/// Decides a call of `units` units: free ones first, then money, all of them or none.
+pub fn decide(funds: Funds, units: u64) -> Verdict {
+    let total = funds.total();
+    if total.total() < units {
+        return Verdict::Short;
+    }
+    let units = total.take_free_first(units);
+    // No more units than the money pays for, so this does not overflow.
+    match funds.price.unwrap_or(Nanos::ZERO).checked_mul(units.paid) {
+        Some(amount) => Verdict::Payable(Cost { units, amount }),
+        None => Verdict::Short,
+    }
+}
+
+/// What a call of `units` units would take besides the free ones; the largest amount where that is more than money can say.
+pub fn cost_of(funds: Funds, units: u64) -> Nanos {
+    let paid = units.saturating_sub(funds.free_units);
+    funds.price.unwrap_or(Nanos::ZERO).checked_mul(paid).unwrap_or(Nanos::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn funds(free_units: u64, available: &str, price: Option<&str>) -> Funds {
+        let nanos = |text: &str| text.parse::<Nanos>().unwrap();
+        Funds { free_units, available: nanos(available), price: price.map(nanos) }
+    }
+
+    fn payable(free: u64, paid: u64, amount: &str) -> Verdict {
+        let amount = amount.parse().unwrap();
+        Verdict::Payable(Cost { units: Split { free, paid }, amount })
+    }
+
+    #[test]
+    fn free_units_go_first_and_money_pays_for_the_rest() {
+        // Three free units are left and the balance pays for two more: five are served, six are not (T46).
+        let funds = funds(3, "0.2", Some("0.1"));
+        assert_eq!(decide(funds, 1), payable(1, 0, "0"));
+        assert_eq!(decide(funds, 3), payable(3, 0, "0"));
+        assert_eq!(decide(funds, 5), payable(3, 2, "0.2"));
+        assert_eq!(decide(funds, 6), Verdict::Short);
+        assert_eq!(cost_of(funds, 6).to_string(), "0.3");
+    }
+
+    #[test]
+    fn counts_around_what_is_left_are_all_or_nothing() {
+        // T55: remaining 0, 1, count - 1, count, count + 1, with nothing else to pay from.
+        for (remaining, expected) in [
+            (0, Verdict::Short),
+            (1, Verdict::Short),
+            (4, Verdict::Short),
+            (5, payable(5, 0, "0")),
+            (6, payable(5, 0, "0")),
+        ] {
+            assert_eq!(decide(funds(remaining, "0", Some("0.1")), 5), expected, "{remaining}");
+        }
+    }
+
+    #[test]
+    fn an_exact_balance_is_enough_and_a_service_without_a_price_is_never_paid() {
+        assert_eq!(decide(funds(0, "0.30", Some("0.10")), 3), payable(0, 3, "0.3"));
+        assert_eq!(decide(funds(0, "0.299999999", Some("0.10")), 3), Verdict::Short);
+        assert_eq!(decide(funds(2, "100", None), 3), Verdict::Short);
+        assert_eq!(decide(funds(0, "0", Some("0")), 3), payable(0, 3, "0"));
+    }
+
+    #[test]
+    fn a_cost_beyond_money_is_short_and_named_as_the_largest_amount() {
+        let dear = funds(0, "9223372036.854775807", Some("9000000000"));
+        assert_eq!(decide(dear, 2), Verdict::Short);
+        assert_eq!(cost_of(dear, 2), Nanos::MAX);
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    proptest::proptest! {
+        #[test]
+        fn what_is_payable_is_covered_whole(
+            free in 0..50_u64,
+            available in -100..1_000_i64,
+            price in proptest::option::of(0..20_i64),
+            units in 1..100_u64,
+        ) {
+            let funds = Funds { free_units: free, available: Nanos::new(available), price: price.map(Nanos::new) };
+            match decide(funds, units) {
+                Verdict::Short => proptest::prop_assert!(funds.total().total() < units),
+                Verdict::Payable(cost) => {
+                    proptest::prop_assert_eq!(cost.units.total(), units);
+                    proptest::prop_assert!(cost.units.free <= free);
+                    proptest::prop_assert!(cost.units.paid == 0 || cost.units.free == free, "free before money");
+                    proptest::prop_assert!(cost.amount <= funds.available.max(Nanos::ZERO));
+                    proptest::prop_assert_eq!(cost.amount, cost_of(funds, units));
+                }
+            }
+        }
+    }
+}
