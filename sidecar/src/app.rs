@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use farebox_core::call::{CheckReply, CheckRequest};
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::money::Nanos;
 use farebox_core::wire::SyncRequest;
+use tokio::time::Instant;
 
 pub use crate::app::account::{AccountView, FreeQuotaView, RecordView};
+pub use crate::app::charging::{CallError, Outcome, Refusal, Request};
 pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
 pub use crate::app::invariants::Invariant;
 pub use crate::app::orders::{
@@ -30,13 +33,16 @@ use crate::store::{self, Store, StoreError, job_lease};
 
 mod account;
 mod books;
+mod charging;
 mod credit;
+mod funds;
 mod invariants;
 mod orders;
 mod outbox;
 mod prices;
 mod reclaim;
 mod sync;
+mod terms;
 mod texts;
 
 /// What the operator decided, as far as the use cases need it.
@@ -77,6 +83,8 @@ pub struct App {
     /// Who is told about recharges; without it, events are kept for a while and forgotten.
     events: Option<EventSender>,
     cache: Cache,
+    /// Requests that are charged one by one wait here for their turn.
+    turns: Arc<charging::Turns>,
     /// This process among those that share the database, for jobs that one of them does.
     owner: Arc<str>,
 }
@@ -86,7 +94,8 @@ impl App {
     pub fn new(store: Store, settings: Settings) -> Self {
         let owner = books::new_id().into();
         let (payment, events, cache) = (None, None, Cache::off());
-        Self { store, settings: Arc::new(settings), payment, events, cache, owner }
+        let turns = Arc::new(charging::Turns::new(store.connections()));
+        Self { store, settings: Arc::new(settings), payment, events, cache, turns, owner }
     }
 
     /// Adds the payment service.
@@ -115,6 +124,20 @@ impl App {
     /// Takes a gateway's message in and gives the reply's JSON, byte for byte the same for a repeated message.
     pub async fn sync(&self, request: &SyncRequest, body: &[u8]) -> Result<String, SyncError> {
         sync::run(self, request, body).await
+    }
+
+    /// Decides requests by the deadline; one answer each, in order. Requests of one account are decided in order of arrival.
+    pub async fn call(
+        &self,
+        requests: Vec<Request>,
+        deadline: Instant,
+    ) -> Vec<Result<Outcome, CallError>> {
+        charging::run(self, requests, deadline).await
+    }
+
+    /// What deducts would come to.
+    pub async fn check(&self, requests: &[CheckRequest]) -> Vec<Result<CheckReply, CallError>> {
+        charging::check::run(self, requests).await
     }
 
     /// What an account has; `None` when there is no such account.
@@ -205,9 +228,9 @@ impl App {
         self.store.ready().await
     }
 
-    /// Takes back the leases of gateways that fell silent; how many. Does nothing while another sidecar does it.
+    /// Takes back the leases of gateways that fell silent, and reservations whose time is over; how many. Does nothing while another sidecar does it.
     pub async fn reclaim(&self) -> Result<u64, StoreError> {
-        reclaim::leases(self).await
+        reclaim::claims(self).await
     }
 
     /// The token of a job that this sidecar has for `ttl`; `None` while another one has it.
@@ -230,7 +253,7 @@ impl App {
         outbox::deliver(self, go_on).await
     }
 
-    /// Deletes stored replies that no gateway asks for any more, and old events; how many. Does nothing while another
+    /// Deletes stored replies and answers that nobody asks for any more, and old events; how many. Does nothing while another
     /// sidecar does it.
     pub async fn purge(&self) -> Result<u64, StoreError> {
         reclaim::purge(self).await

@@ -36,8 +36,8 @@ async fn books(app: App, mut shutdown: watch::Receiver<bool>) {
             () = stopped(&mut shutdown) => return,
             _ = reclaim.tick() => match app.reclaim().await {
                 Ok(0) => {}
-                Ok(leases) => tracing::info!(leases, "took back leases of silent gateways"),
-                Err(err) => tracing::error!(error = %err, "leases of silent gateways were not taken back"),
+                Ok(claims) => tracing::info!(claims, "took back leases of silent gateways, and reservations"),
+                Err(err) => tracing::error!(error = %err, "leases of silent gateways and old reservations were not taken back"),
             },
             _ = purge.tick() => match app.purge().await {
                 Ok(0) => {}

@@ -16,6 +16,7 @@ pub use crate::store::error::{NotReady, StoreError};
 
 pub(crate) mod audit_log;
 pub(crate) mod billing_record;
+pub(crate) mod charge_refund;
 pub(crate) mod column;
 mod error;
 pub(crate) mod free_quota;
@@ -31,6 +32,7 @@ pub(crate) mod payment_anomaly;
 pub(crate) mod price_version;
 pub(crate) mod recharge_order;
 pub(crate) mod recharge_refund;
+pub(crate) mod reservation;
 pub(crate) mod retry;
 pub(crate) mod sync_reply;
 pub(crate) mod user_balance;
@@ -78,6 +80,11 @@ impl Store {
     pub(crate) fn unconnected(options: &MySqlConnectOptions) -> Self {
         let pool = MySqlPoolOptions::new().acquire_timeout(Duration::from_millis(500));
         Self { pool: pool.connect_lazy_with(options.clone()) }
+    }
+
+    /// How many connections the pool may have.
+    pub(crate) fn connections(&self) -> u32 {
+        self.pool.options().get_max_connections()
     }
 
     /// Waits for the transactions in progress and closes every connection.

@@ -66,6 +66,11 @@ impl Entry {
         Self::outgoing(Book::Earnings(service.to_owned()), paid, owed)
     }
 
+    /// Money of a charge for `service` that goes back to the user.
+    pub fn charge_refund(service: &str, amount: Nanos) -> Option<Self> {
+        Self::transfer(Book::Earnings(service.to_owned()), Book::User, amount)
+    }
+
     /// Moves money from the user to another book; the part that the balance does not have is owed.
     fn outgoing(to: Book, paid: Nanos, owed: Nanos) -> Option<Self> {
         let mut legs = Vec::with_capacity(3);
@@ -124,6 +129,7 @@ mod tests {
             Entry::charge("asset", nano(3), nano(0)),
             Entry::charge("asset", nano(0), nano(4)),
             Entry::charge("asset", nano(3), nano(4)),
+            Entry::charge_refund("asset", nano(7)),
             Entry::adjustment(nano(9)),
             Entry::adjustment(nano(-9)),
             Entry::collection(nano(5)),

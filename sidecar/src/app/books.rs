@@ -13,15 +13,18 @@ use farebox_core::id::AccountId;
 use farebox_core::wire::LeaseKey;
 
 use crate::app::Settings;
-use crate::store::billing_record::{self, NewRecord};
+use crate::store::billing_record::{self, Charged, NewRecord};
+use crate::store::charge_refund::{self, NewChargeRefund};
 use crate::store::column::OnCorrupt;
 use crate::store::free_quota::{self, NewQuota, Quota, QuotaChange, QuotaKey};
 use crate::store::journal_line::{self, JournalLine};
 use crate::store::lease::{self, NewLease, State, StoredLease};
 use crate::store::ledger_entry::{self, NewLeg};
-use crate::store::user_balance::{self, Balance, BalanceChange};
+use crate::store::reservation::{self, NewReservation, Reservation};
+use crate::store::user_balance::{self, Balance, BalanceChange, Wait};
 use crate::store::{self, StoreError};
 
+mod call;
 mod movement;
 
 pub(super) use movement::{Charge, Reference};
@@ -58,6 +61,10 @@ pub(super) struct Books {
     balances: BTreeMap<AccountId, Tracked<Balance>>,
     quotas: BTreeMap<QuotaKey, Tracked<Quota>>,
     leases: BTreeMap<u64, Tracked<StoredLease>>,
+    reservations: BTreeMap<String, Tracked<Reservation>>,
+    charges: BTreeMap<String, Tracked<Charged>>,
+    new_reservations: Vec<NewReservation>,
+    charge_refunds: Vec<NewChargeRefund>,
     records: Vec<NewRecord>,
     legs: Vec<NewLeg>,
     journal: Vec<JournalLine>,
@@ -81,34 +88,99 @@ impl Books {
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
         let sorted: Vec<&AccountId> = accounts.iter().collect();
-        let mut balances = user_balance::lock(tx, &sorted, on_corrupt).await?;
-        let mut new = BTreeSet::new();
+        let balances = user_balance::lock(tx, &sorted, Wait::Yes, on_corrupt).await?;
+        let mut books = Self::of(balances, on_corrupt);
         if let Some(settings) = create {
-            let known: BTreeSet<&AccountId> = balances.iter().map(|row| &row.account).collect();
-            let missing: Vec<&AccountId> =
-                sorted.iter().copied().filter(|account| !known.contains(account)).collect();
-            if !missing.is_empty() {
-                let rows: Vec<(String, &AccountId)> =
-                    missing.iter().map(|&account| (new_id(), account)).collect();
-                user_balance::create(tx, &rows, &settings.currency).await?;
-                balances.extend(user_balance::lock(tx, &missing, on_corrupt).await?);
-                new.extend(missing.into_iter().cloned());
-            }
+            let missing: Vec<AccountId> = books.without_row(accounts).cloned().collect();
+            books.create(tx, &missing, settings).await?;
         }
-        Ok(Self {
-            now: store::now(tx).await?,
+        books.now = store::now(tx).await?;
+        Ok(books)
+    }
+
+    /// Locks the accounts that nobody else has locked, in order, and creates those of `creatable` that are missing. The
+    /// accounts that others have locked come second: they are not waited for.
+    pub(super) async fn lock_free(
+        tx: &mut MySqlConnection,
+        accounts: &BTreeSet<AccountId>,
+        creatable: &BTreeSet<AccountId>,
+        settings: &Settings,
+        on_corrupt: OnCorrupt,
+    ) -> Result<(Self, BTreeSet<AccountId>), StoreError> {
+        let sorted: Vec<&AccountId> = accounts.iter().collect();
+        let balances = user_balance::lock(tx, &sorted, Wait::No, on_corrupt).await?;
+        let mut books = Self::of(balances, on_corrupt);
+        let without: Vec<&AccountId> = books.without_row(accounts).collect();
+        let taken: BTreeSet<AccountId> =
+            user_balance::existing(tx, &without).await?.into_iter().collect();
+        let missing: Vec<AccountId> = without
+            .into_iter()
+            .filter(|&account| !taken.contains(account) && creatable.contains(account))
+            .cloned()
+            .collect();
+        books.create(tx, &missing, settings).await?;
+        books.now = store::now(tx).await?;
+        Ok((books, taken))
+    }
+
+    /// Reads the accounts that exist without locking them, for a decision that is only told.
+    pub(super) async fn peek(
+        tx: &mut MySqlConnection,
+        accounts: &BTreeSet<AccountId>,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Self, StoreError> {
+        let sorted: Vec<&AccountId> = accounts.iter().collect();
+        let balances = user_balance::find_all(tx, &sorted, on_corrupt).await?;
+        Ok(Self { now: store::now(tx).await?, ..Self::of(balances, on_corrupt) })
+    }
+
+    fn of(balances: Vec<Balance>, on_corrupt: OnCorrupt) -> Self {
+        Self {
+            now: DateTime::UNIX_EPOCH,
             on_corrupt,
-            new,
+            new: BTreeSet::new(),
             balances: balances
                 .into_iter()
                 .map(|row| (row.account.clone(), Tracked::new(row)))
                 .collect(),
             quotas: BTreeMap::new(),
             leases: BTreeMap::new(),
+            reservations: BTreeMap::new(),
+            charges: BTreeMap::new(),
+            new_reservations: Vec::new(),
+            charge_refunds: Vec::new(),
             records: Vec::new(),
             legs: Vec::new(),
             journal: Vec::new(),
-        })
+        }
+    }
+
+    fn without_row<'a>(
+        &self,
+        accounts: &'a BTreeSet<AccountId>,
+    ) -> impl Iterator<Item = &'a AccountId> {
+        accounts.iter().filter(|account| !self.balances.contains_key(*account))
+    }
+
+    /// Creates the rows of accounts that have none and locks them.
+    async fn create(
+        &mut self,
+        tx: &mut MySqlConnection,
+        accounts: &[AccountId],
+        settings: &Settings,
+    ) -> Result<(), StoreError> {
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<(String, &AccountId)> =
+            accounts.iter().map(|account| (new_id(), account)).collect();
+        user_balance::create(tx, &rows, &settings.currency).await?;
+        let sorted: Vec<&AccountId> = accounts.iter().collect();
+        for row in user_balance::lock(tx, &sorted, Wait::Yes, self.on_corrupt).await? {
+            self.balances.insert(row.account.clone(), Tracked::new(row));
+        }
+        self.new.extend(accounts.iter().cloned());
+        Ok(())
     }
 
     /// Loads leases of locked accounts, and the quotas that they hold units of.
@@ -162,7 +234,7 @@ impl Books {
             .collect();
         free_quota::create(tx, &new).await?;
         for NewQuota { key, total, .. } in new {
-            let quota = Quota { key: key.clone(), total, used: 0, held: 0 };
+            let quota = Quota { key: key.clone(), total, used: 0, held: 0, fence: 0 };
             self.quotas.insert(key.clone(), Tracked::new(quota));
         }
         Ok(())
@@ -171,6 +243,11 @@ impl Books {
     /// Whether this transaction creates the account.
     pub(super) fn is_new(&self, account: &AccountId) -> bool {
         self.new.contains(account)
+    }
+
+    /// Whether the account was loaded.
+    pub(super) fn has(&self, account: &AccountId) -> bool {
+        self.balances.contains_key(account)
     }
 
     /// The account's money.
@@ -269,6 +346,7 @@ impl Books {
         self.records.clear();
         self.legs.clear();
         self.journal.clear();
+        self.store_calls(tx).await?;
         self.store_leases(tx).await?;
         self.store_quotas(tx).await?;
         self.store_balances(tx).await
@@ -286,6 +364,24 @@ impl Books {
         Ok(())
     }
 
+    /// Reservations and refunds.
+    async fn store_calls(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
+        reservation::insert(tx, &self.new_reservations).await?;
+        charge_refund::insert(tx, &self.charge_refunds).await?;
+        self.new_reservations.clear();
+        self.charge_refunds.clear();
+        for reservation in self.reservations.values_mut().filter(|row| row.is_changed()) {
+            reservation::end(tx, &reservation.current).await?;
+            reservation.saved();
+        }
+        for charge in self.charges.values_mut().filter(|row| row.is_changed()) {
+            let more = charge.current.refunded.minus(charge.stored.refunded);
+            billing_record::note_refund(tx, &charge.stored, more).await?;
+            charge.saved();
+        }
+        Ok(())
+    }
+
     async fn store_quotas(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
         let changes: Vec<QuotaChange<'_>> = self
             .quotas
@@ -295,6 +391,7 @@ impl Books {
                 key: &current.key,
                 used: current.used.wrapping_sub(stored.used).cast_signed(),
                 held: current.held.wrapping_sub(stored.held).cast_signed(),
+                fence: current.fence,
             })
             .collect();
         free_quota::update(tx, &changes).await?;

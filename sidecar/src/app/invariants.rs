@@ -8,7 +8,7 @@ use crate::store::{self, StoreError, invariant};
 /// One rule and the rows that break it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Invariant {
-    /// The family in the design: `M1` no overspend, `M3` nothing lost, `M5` the books balance,
+    /// The family in the design: `M1` no overspend, `M2` charged once, `M3` nothing lost, `M5` the books balance,
     /// `M6` recharged once.
     pub id: &'static str,
     /// The rule, as a sentence.

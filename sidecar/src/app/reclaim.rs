@@ -1,16 +1,19 @@
-//! What no request starts: leases of silent gateways are taken back, old replies and events deleted.
+//! What no request starts: leases of silent gateways and old reservations are taken back, old answers and events deleted.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use sqlx::mysql::MySqlConnection;
 
+use farebox_core::call::KEY_KEPT_H;
+use farebox_core::id::AccountId;
+
 use crate::app::books::{Books, LeaseSelection};
+use crate::app::charging::SCOPES;
 use crate::app::{App, outbox};
 use crate::store::column::OnCorrupt;
-use crate::store::lease::State;
 use crate::store::retry::retry;
-use crate::store::{self, StoreError, job_lease, lease, sync_reply};
+use crate::store::{self, StoreError, idempotency_key, job_lease, lease, reservation, sync_reply};
 
 const RECLAIM: &str = "reclaim";
 const PURGE: &str = "purge";
@@ -20,8 +23,8 @@ const PURGE: &str = "purge";
 const RECLAIM_TTL: Duration = Duration::from_secs(5);
 const PURGE_TTL: Duration = Duration::from_secs(180);
 
-/// The most leases that one transaction takes back.
-const LEASES_PER_ROUND: u64 = 200;
+/// The most leases, and the most reservations, that one transaction takes back.
+const CLAIMS_PER_ROUND: u64 = 200;
 
 /// The most replies that one statement deletes.
 const REPLIES_PER_ROUND: u64 = 1_000;
@@ -29,42 +32,72 @@ const REPLIES_PER_ROUND: u64 = 1_000;
 /// A gateway that got no answer for this long has given the message up.
 const REPLY_AGE_HOURS: i64 = 1;
 
-/// Takes back the leases of gateways that fell silent; how many.
-pub(super) async fn leases(app: &App) -> Result<u64, StoreError> {
+/// What is to be given back: leases of gateways that fell silent, and reservations whose time is over.
+#[derive(Debug, Default)]
+struct Overdue {
+    leases: Vec<u64>,
+    reservations: Vec<(String, AccountId)>,
+}
+
+impl Overdue {
+    async fn find(app: &App) -> Result<Self, StoreError> {
+        let mut connection = app.store.acquire().await?;
+        let now = store::now(&mut connection).await?;
+        Ok(Self {
+            leases: lease::overdue(&mut connection, now, CLAIMS_PER_ROUND).await?,
+            reservations: reservation::overdue(&mut connection, now, CLAIMS_PER_ROUND).await?,
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.leases.is_empty() && self.reservations.is_empty()
+    }
+
+    /// Whether there may be more of them.
+    fn is_full(&self) -> bool {
+        CLAIMS_PER_ROUND <= self.leases.len().max(self.reservations.len()) as u64
+    }
+
+    fn one_by_one(self) -> impl Iterator<Item = Self> {
+        let lease = |id| Self { leases: vec![id], ..Self::default() };
+        let reservation = |row| Self { reservations: vec![row], ..Self::default() };
+        self.leases.into_iter().map(lease).chain(self.reservations.into_iter().map(reservation))
+    }
+}
+
+/// Takes back what ran out; how many leases and reservations.
+pub(super) async fn claims(app: &App) -> Result<u64, StoreError> {
     let Some(token) = app.acquire_job(RECLAIM, RECLAIM_TTL).await? else { return Ok(0) };
     let mut reclaimed = 0;
     loop {
-        let mut connection = app.store.acquire().await?;
-        let now = store::now(&mut connection).await?;
-        let overdue = lease::overdue(&mut connection, now, LEASES_PER_ROUND).await?;
-        drop(connection);
-        let in_round = reclaim(app, token, &overdue).await?;
+        let overdue = Overdue::find(app).await?;
+        let is_full = overdue.is_full();
+        let in_round = reclaim(app, token, overdue).await?;
         reclaimed += in_round;
-        // A short round was the last one; a round that took nothing back met leases that need repair.
-        if (overdue.len() as u64) < LEASES_PER_ROUND || in_round == 0 {
+        // A short round was the last one; a round that took nothing back met rows that need repair.
+        if !is_full || in_round == 0 {
             return Ok(reclaimed);
         }
     }
 }
 
-/// Takes these leases back together, or one by one when a row among them is broken.
-async fn reclaim(app: &App, token: i64, overdue: &[u64]) -> Result<u64, StoreError> {
+/// Takes these back together, or one by one when a row among them is broken.
+async fn reclaim(app: &App, token: i64, overdue: Overdue) -> Result<u64, StoreError> {
     if overdue.is_empty() {
         return Ok(0);
     }
-    match retry(RECLAIM, || attempt(app, token, overdue)).await {
+    match retry(RECLAIM, || attempt(app, token, &overdue)).await {
         Err(err) if err.is_row_fault() => {
-            tracing::warn!(error = %err, "a lease cannot be taken back; the others are, one by one");
+            tracing::warn!(error = %err, "a lease or reservation cannot be taken back; the others are, one by one");
         }
         outcome => return outcome,
     }
     let mut reclaimed = 0;
-    for &id in overdue {
-        let alone = [id];
+    for alone in overdue.one_by_one() {
         match retry(RECLAIM, || attempt(app, token, &alone)).await {
             Ok(count) => reclaimed += count,
             Err(err) if err.is_row_fault() => {
-                tracing::error!(lease.id = id, error = %err, "lease {id} cannot be taken back: repair its rows");
+                tracing::error!(?alone, error = %err, "this cannot be taken back: repair its rows");
             }
             Err(err) => return Err(err),
         }
@@ -72,26 +105,41 @@ async fn reclaim(app: &App, token: i64, overdue: &[u64]) -> Result<u64, StoreErr
     Ok(reclaimed)
 }
 
-async fn attempt(app: &App, token: i64, overdue: &[u64]) -> Result<u64, StoreError> {
+async fn attempt(app: &App, token: i64, overdue: &Overdue) -> Result<u64, StoreError> {
     let mut tx = app.store.begin().await?;
     let outcome = expire(&mut tx, token, overdue).await;
     store::finish(tx, outcome).await
 }
 
-async fn expire(tx: &mut MySqlConnection, token: i64, overdue: &[u64]) -> Result<u64, StoreError> {
+async fn expire(
+    tx: &mut MySqlConnection,
+    token: i64,
+    overdue: &Overdue,
+) -> Result<u64, StoreError> {
     job_lease::require(tx, RECLAIM, token).await?;
-    let owners = lease::accounts(tx, overdue, OnCorrupt::Fail).await?;
-    let accounts = owners.into_iter().filter_map(|(_, account)| account).collect();
+    let owners = lease::accounts(tx, &overdue.leases, OnCorrupt::Fail).await?;
+    let of_leases = owners.into_iter().filter_map(|(_, account)| account);
+    let of_reservations = overdue.reservations.iter().map(|(_, account)| account.clone());
+    let accounts = of_leases.chain(of_reservations).collect();
     let mut books = Books::lock(tx, &accounts, None, OnCorrupt::Fail).await?;
-    let selection = LeaseSelection { ids: overdue.to_vec(), ..LeaseSelection::default() };
+    let selection = LeaseSelection { ids: overdue.leases.clone(), ..LeaseSelection::default() };
     books.load_leases(tx, &selection).await?;
+    let ids: Vec<&str> = overdue.reservations.iter().map(|(id, _)| id.as_str()).collect();
+    books.load_calls(tx, &ids, &[]).await?;
     let mut expired = 0;
-    for &id in overdue {
+    for &id in &overdue.leases {
         // A report may have renewed the lease before its account was locked.
         let is_overdue =
             books.lease(id).is_some_and(|lease| lease.units.open && lease.reclaim_at <= books.now);
         if is_overdue {
-            books.end_lease(id, State::Expired)?;
+            books.end_lease(id, lease::State::Expired)?;
+            expired += 1;
+        }
+    }
+    for id in ids {
+        // It may have been committed before its account was locked.
+        if books.reservation(id).is_some_and(|row| row.is_overdue(books.now)) {
+            books.end_reservation(id, reservation::State::Expired)?;
             expired += 1;
         }
     }
@@ -103,7 +151,7 @@ async fn expire(tx: &mut MySqlConnection, token: i64, overdue: &[u64]) -> Result
 /// check.
 pub(super) async fn purge(app: &App) -> Result<u64, StoreError> {
     let Some(_) = app.acquire_job(PURGE, PURGE_TTL).await? else { return Ok(0) };
-    Ok(replies(app).await? + outbox::purge(app).await?)
+    Ok(replies(app).await? + answers(app).await? + outbox::purge(app).await?)
 }
 
 /// Deletes replies that no gateway asks for any more; how many.
@@ -118,4 +166,22 @@ async fn replies(app: &App) -> Result<u64, StoreError> {
             return Ok(purged);
         }
     }
+}
+
+/// Deletes answers to requests that were asked so long ago that nobody repeats them; how many.
+async fn answers(app: &App) -> Result<u64, StoreError> {
+    let mut purged = 0;
+    for scope in SCOPES {
+        loop {
+            let mut connection = app.store.acquire().await?;
+            let before = store::now(&mut connection).await? - TimeDelta::hours(KEY_KEPT_H);
+            let in_round =
+                idempotency_key::purge(&mut connection, scope, before, REPLIES_PER_ROUND).await?;
+            purged += in_round;
+            if in_round < REPLIES_PER_ROUND {
+                break;
+            }
+        }
+    }
+    Ok(purged)
 }

@@ -16,7 +16,6 @@ use crate::store::{self, StoreError, gateway, lease, sync_reply};
 
 mod batch;
 mod reports;
-mod terms;
 mod wants;
 
 /// Why a message was not taken in.

@@ -4,11 +4,14 @@ use serde::Serialize;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use chrono::{DateTime, Utc};
+use farebox_core::grant::Split;
 use farebox_core::id::{AccountId, GatewayId, ServiceName};
 use farebox_core::money::Nanos;
 
 use crate::store::StoreError;
-use crate::store::column::{Columns, OnCorrupt, json, read_all};
+use crate::store::column::{Columns, OnCorrupt, json, read_all, require_changed};
+
+const TABLE: &str = "billing_record";
 
 /// What paid for a charge: the predecessor's `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -29,6 +32,10 @@ pub(crate) enum Source {
     Late,
     /// Without a lease.
     Journal,
+    /// By a request of its own.
+    Deduct,
+    /// From a reservation.
+    Reserve,
 }
 
 /// A record to write.
@@ -48,9 +55,9 @@ pub(crate) struct NewRecord {
     pub(crate) source: Source,
     pub(crate) lease: Option<u64>,
     pub(crate) journal_line: Option<u64>,
-    pub(crate) gateway: GatewayId,
-    pub(crate) epoch: u64,
-    pub(crate) seq: u64,
+    pub(crate) gateway: Option<GatewayId>,
+    pub(crate) epoch: Option<u64>,
+    pub(crate) seq: Option<u64>,
     pub(crate) month: String,
     /// Text for [`JSON_TABLE`](crate::store).
     pub(crate) created_at: String,
@@ -73,7 +80,7 @@ pub(crate) struct Record {
 }
 
 fn read(row: &MySqlRow) -> Result<Record, StoreError> {
-    let columns = Columns::new(row, "billing_record", "billing_record_id");
+    let columns = Columns::new(row, TABLE, "billing_record_id");
     Ok(Record {
         id: columns.text("billing_record_id")?,
         service: columns.text("service_name")?,
@@ -148,4 +155,104 @@ pub(crate) async fn insert(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// A charge as a refund needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Charged {
+    pub(crate) id: String,
+    pub(crate) account: AccountId,
+    pub(crate) service: ServiceName,
+    /// `None` on records of the predecessor.
+    pub(crate) month: Option<String>,
+    pub(crate) units: Split,
+    pub(crate) refunded: Split,
+    pub(crate) unit_price: Option<Nanos>,
+}
+
+/// Whose records these are, as far as they exist; that never changes.
+pub(crate) async fn accounts(
+    connection: &mut MySqlConnection,
+    ids: &[&str],
+) -> Result<Vec<(String, AccountId)>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(
+        "SELECT billing_record.billing_record_id, billing_record.user_id
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
+         )) AS wanted
+         STRAIGHT_JOIN billing_record ON billing_record.billing_record_id = wanted.id",
+    )
+    .bind(json(&ids))
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, OnCorrupt::Skip, |row| {
+        let columns = Columns::new(row, TABLE, "billing_record_id");
+        Ok((columns.text("billing_record_id")?, columns.name("user_id")?))
+    })
+}
+
+/// Reads charges of locked accounts.
+pub(crate) async fn find(
+    connection: &mut MySqlConnection,
+    ids: &[&str],
+    on_corrupt: OnCorrupt,
+) -> Result<Vec<Charged>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(
+        "SELECT billing_record.billing_record_id, billing_record.user_id, billing_record.service_name,
+                billing_record.reset_month, billing_record.free_units, billing_record.paid_units,
+                billing_record.free_refunded, billing_record.paid_refunded, billing_record.unit_price
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
+         )) AS wanted
+         STRAIGHT_JOIN billing_record ON billing_record.billing_record_id = wanted.id",
+    )
+    .bind(json(&ids))
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, on_corrupt, |row| {
+        let columns = Columns::new(row, TABLE, "billing_record_id");
+        let split = |free, paid| -> Result<Split, StoreError> {
+            Ok(Split { free: columns.units(free)?, paid: columns.units(paid)? })
+        };
+        Ok(Charged {
+            id: columns.text("billing_record_id")?,
+            account: columns.name("user_id")?,
+            service: columns.name("service_name")?,
+            month: columns.text_or_null("reset_month")?,
+            units: split("free_units", "paid_units")?,
+            refunded: split("free_refunded", "paid_refunded")?,
+            unit_price: columns.nanos_or_null("unit_price")?,
+        })
+    })
+}
+
+/// Notes what went back of a charge, guarded: never more than was charged.
+pub(crate) async fn note_refund(
+    connection: &mut MySqlConnection,
+    record: &Charged,
+    more: Split,
+) -> Result<(), StoreError> {
+    let changed = sqlx::query(
+        "UPDATE billing_record
+         SET free_refunded = free_refunded + ?, paid_refunded = paid_refunded + ?
+         WHERE billing_record_id = ? AND free_refunded = ? AND paid_refunded = ?
+           AND free_refunded + ? <= free_units AND paid_refunded + ? <= paid_units",
+    )
+    .bind(more.free)
+    .bind(more.paid)
+    .bind(&record.id)
+    .bind(record.refunded.free)
+    .bind(record.refunded.paid)
+    .bind(more.free)
+    .bind(more.paid)
+    .execute(connection)
+    .await?
+    .rows_affected();
+    require_changed(TABLE, 1, changed)
 }

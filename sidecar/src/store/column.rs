@@ -151,6 +151,11 @@ pub(crate) fn json(rows: &impl Serialize) -> String {
     serde_json::to_string(rows).unwrap_or_else(|_| "[]".to_owned())
 }
 
+/// Bytes in the hexadecimal digits that `UNHEX` reads.
+pub(crate) fn bytes_text(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Units as a column holds them.
 pub(crate) fn bigint(units: u64, what: &'static str, key: &str) -> Result<i64, StoreError> {
     i64::try_from(units).map_err(|_| StoreError::OutOfRange { what, key: key.to_owned() })

@@ -68,6 +68,14 @@ pub enum StoreError {
         /// Which job.
         job: &'static str,
     },
+    /// This process held a lock while it stood still, and a later holder has written since.
+    #[error("the lock of {key} went to another sidecar (fencing number {newest})")]
+    LockLost {
+        /// Which lock.
+        key: String,
+        /// The fencing number of that holder.
+        newest: u64,
+    },
     /// A table of the predecessor in a shape that no migration begins from.
     #[error(
         "{table}.{column}: this database is of a later generation of billing-service, which this version cannot take over \
@@ -166,6 +174,7 @@ impl StoreError {
             | Self::Guard { .. }
             | Self::OutOfRange { .. }
             | Self::Fenced { .. }
+            | Self::LockLost { .. }
             | Self::LaterGeneration { .. }
             | Self::Migrate(_)
             | Self::Driver(_) => false,

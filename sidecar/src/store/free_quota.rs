@@ -26,6 +26,8 @@ pub(crate) struct Quota {
     pub(crate) total: u64,
     pub(crate) used: u64,
     pub(crate) held: u64,
+    /// The fencing number of the newest holder of the lock that wrote the row.
+    pub(crate) fence: u64,
 }
 
 impl Quota {
@@ -51,6 +53,7 @@ pub(crate) struct QuotaChange<'a> {
     pub(crate) key: &'a QuotaKey,
     pub(crate) used: i64,
     pub(crate) held: i64,
+    pub(crate) fence: u64,
 }
 
 fn read(row: &MySqlRow) -> Result<Quota, StoreError> {
@@ -64,6 +67,7 @@ fn read(row: &MySqlRow) -> Result<Quota, StoreError> {
         total: columns.units("total_quota")?,
         used: columns.units("used_quota")?,
         held: columns.units("held_quota")?,
+        fence: columns.units("fence")?,
     })
 }
 
@@ -78,7 +82,7 @@ pub(crate) async fn find(
     }
     let rows = sqlx::query(
         "SELECT free_quota.free_quota_id, free_quota.user_id, free_quota.service_name, free_quota.reset_month,
-                free_quota.total_quota, free_quota.used_quota, free_quota.held_quota
+                free_quota.total_quota, free_quota.used_quota, free_quota.held_quota, free_quota.fence
          FROM JSON_TABLE(?, '$[*]' COLUMNS (
            account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account',
            service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.service',
@@ -101,7 +105,7 @@ pub(crate) async fn find_month(
     month: &str,
 ) -> Result<Vec<Quota>, StoreError> {
     let rows = sqlx::query(
-        "SELECT free_quota_id, user_id, service_name, reset_month, total_quota, used_quota, held_quota
+        "SELECT free_quota_id, user_id, service_name, reset_month, total_quota, used_quota, held_quota, fence
          FROM free_quota WHERE user_id = ? AND reset_month = ? ORDER BY service_name",
     )
     .bind(account.as_str())
@@ -137,7 +141,7 @@ pub(crate) async fn create(
     Ok(())
 }
 
-/// Adds the changes, guarded: used and held never beyond the total.
+/// Adds the changes, guarded: used and held never beyond the total, and never by a holder of the lock that was replaced.
 pub(crate) async fn update(
     connection: &mut MySqlConnection,
     changes: &[QuotaChange<'_>],
@@ -151,15 +155,18 @@ pub(crate) async fn update(
            service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.service',
            month CHAR(7) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.month',
            used BIGINT PATH '$.used',
-           held BIGINT PATH '$.held'
+           held BIGINT PATH '$.held',
+           fence BIGINT PATH '$.fence'
          )) AS more
          STRAIGHT_JOIN free_quota FORCE INDEX (uk_user_service_month)
            ON free_quota.user_id = more.account AND free_quota.service_name = more.service
           AND free_quota.reset_month = more.month
          SET free_quota.used_quota = free_quota.used_quota + more.used,
              free_quota.held_quota = free_quota.held_quota + more.held,
+             free_quota.fence = more.fence,
              free_quota.updated_at = UTC_TIMESTAMP(3)
-         WHERE free_quota.used_quota + more.used >= 0
+         WHERE free_quota.fence <= more.fence
+           AND free_quota.used_quota + more.used >= 0
            AND free_quota.held_quota + more.held >= 0
            AND free_quota.used_quota + more.used + free_quota.held_quota + more.held <= free_quota.total_quota",
     )

@@ -61,11 +61,60 @@ pub(crate) async fn find(
     row.as_ref().map(read).transpose()
 }
 
+/// What becomes of rows that others have locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// They are waited for, as long as the session's lock wait timeout.
+    Yes,
+    /// They are left out.
+    No,
+}
+
+/// Reads those accounts that exist without locking them.
+pub(crate) async fn find_all(
+    connection: &mut MySqlConnection,
+    accounts: &[&AccountId],
+    on_corrupt: OnCorrupt,
+) -> Result<Vec<Balance>, StoreError> {
+    if accounts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
+         )) AS wanted
+         STRAIGHT_JOIN user_balance FORCE INDEX (uk_user_id) ON user_balance.user_id = wanted.account"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(json(&accounts)).fetch_all(connection).await?;
+    read_all(&rows, on_corrupt, read)
+}
+
+/// Those of the accounts that exist, also ones that others have locked or that cannot be read.
+pub(crate) async fn existing(
+    connection: &mut MySqlConnection,
+    accounts: &[&AccountId],
+) -> Result<Vec<AccountId>, StoreError> {
+    if accounts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(
+        "SELECT user_balance.user_id FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
+         )) AS wanted
+         STRAIGHT_JOIN user_balance FORCE INDEX (uk_user_id) ON user_balance.user_id = wanted.account",
+    )
+    .bind(json(&accounts))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| Columns::new(row, TABLE, "user_id").name("user_id")).collect()
+}
+
 /// Locks the rows of those accounts that exist and reads them. `accounts` must be sorted, so that two transactions never
 /// wait for each other here.
 pub(crate) async fn lock(
     connection: &mut MySqlConnection,
     accounts: &[&AccountId],
+    wait: Wait,
     on_corrupt: OnCorrupt,
 ) -> Result<Vec<Balance>, StoreError> {
     let Some(last) = accounts.last() else { return Ok(Vec::new()) };
@@ -73,8 +122,9 @@ pub(crate) async fn lock(
     let places = accounts.len().next_power_of_two();
     let sql = format!(
         "SELECT {COLUMNS} FROM user_balance FORCE INDEX (uk_user_id) WHERE user_id IN (?{}) \
-         ORDER BY user_id FOR UPDATE",
-        ", ?".repeat(places - 1)
+         ORDER BY user_id FOR UPDATE{}",
+        ", ?".repeat(places - 1),
+        if wait == Wait::No { " SKIP LOCKED" } else { "" }
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for account in accounts {

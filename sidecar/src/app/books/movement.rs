@@ -25,7 +25,8 @@ pub(in crate::app) struct Reference<'a> {
 /// What usage is charged for.
 #[derive(Debug, Clone)]
 pub(in crate::app) struct Charge<'a> {
-    pub(in crate::app) message: Reference<'a>,
+    /// `None` for a call that was charged by a request of its own.
+    pub(in crate::app) message: Option<Reference<'a>>,
     pub(in crate::app) quota: QuotaKey,
     /// Price per unit; `None` when the service has none.
     pub(in crate::app) price: Option<Nanos>,
@@ -43,7 +44,7 @@ impl<'a> Charge<'a> {
         message: Reference<'a>,
     ) -> Self {
         Self {
-            message,
+            message: Some(message),
             quota: quota_key(lease),
             price: lease.price_version.map(|_| lease.price),
             price_version: lease.price_version,
@@ -72,7 +73,7 @@ fn difference(
     left.checked_sub(right).ok_or_else(|| out_of_range(what, account))
 }
 
-fn cost_of(price: Nanos, units: u64, account: &AccountId) -> Result<Nanos, StoreError> {
+pub(super) fn cost_of(price: Nanos, units: u64, account: &AccountId) -> Result<Nanos, StoreError> {
     price.checked_mul(units).ok_or_else(|| out_of_range("cost", account))
 }
 
@@ -144,7 +145,7 @@ impl Books {
         let price = charge.price.unwrap_or(Nanos::ZERO);
         self.release(&charge.quota, price, units)?;
         let cost = cost_of(price, units.paid, &charge.quota.account)?;
-        self.charge(charge, units, cost, Nanos::ZERO)
+        self.charge(charge, units, cost, Nanos::ZERO).map(drop)
     }
 
     /// Charges units that nothing was set aside for: free quota, then balance, and the rest is owed.
@@ -160,19 +161,19 @@ impl Books {
         let cost = cost_of(charge.price.unwrap_or(Nanos::ZERO), split.paid, account)?;
         let paid = cost.min(self.available(account)?.max(Nanos::ZERO));
         let owed = difference(cost, paid, "owed amount", account)?;
-        self.charge(charge, split, cost, owed)
+        self.charge(charge, split, cost, owed).map(drop)
     }
 
-    /// Books a charge: quota, balance, receivable, record, ledger.
-    fn charge(
+    /// Books a charge: quota, balance, receivable, record, ledger. The record's id, unless there was nothing to charge.
+    pub(super) fn charge(
         &mut self,
         charge: &Charge<'_>,
         units: Split,
         amount: Nanos,
         owed: Nanos,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<String>, StoreError> {
         if units == Split::NONE {
-            return Ok(());
+            return Ok(None);
         }
         let QuotaKey { account, service, .. } = &charge.quota;
         if 0 < units.free {
@@ -194,8 +195,9 @@ impl Books {
                 EntryFor { kind: "charge", ref_type: "billing_record", ref_id: &record.id },
             )?;
         }
+        let id = record.id.clone();
         self.records.push(record);
-        Ok(())
+        Ok(Some(id))
     }
 
     /// Adds money to a balance, or takes some that is free.
@@ -271,7 +273,7 @@ impl Books {
     }
 
     /// Writes an entry's legs; a leg of the user's book moves the balance and carries its running total.
-    fn post(
+    pub(super) fn post(
         &mut self,
         account: &AccountId,
         entry: &Entry,
@@ -309,10 +311,10 @@ impl Books {
 
 /// What an entry is for.
 #[derive(Clone, Copy)]
-struct EntryFor<'a> {
-    kind: &'static str,
-    ref_type: &'static str,
-    ref_id: &'a str,
+pub(super) struct EntryFor<'a> {
+    pub(super) kind: &'static str,
+    pub(super) ref_type: &'static str,
+    pub(super) ref_id: &'a str,
 }
 
 fn charge_entry(
@@ -351,9 +353,9 @@ fn new_record(
         source: charge.source,
         lease: charge.lease,
         journal_line: charge.journal_line,
-        gateway: charge.message.gateway.clone(),
-        epoch: charge.message.epoch,
-        seq: charge.message.seq,
+        gateway: charge.message.map(|message| message.gateway.clone()),
+        epoch: charge.message.map(|message| message.epoch),
+        seq: charge.message.map(|message| message.seq),
         month: charge.quota.month.clone(),
         created_at,
     }

@@ -11,7 +11,7 @@ use farebox_core::wire::{JournalReport, LeaseKey, Report, SyncReply, SyncRequest
 use crate::app::Settings;
 use crate::app::books::{Books, LeaseSelection, Reference};
 use crate::app::sync::quota_of;
-use crate::app::sync::terms::PriceList;
+use crate::app::terms::PriceList;
 use crate::calendar::Month;
 use crate::store::column::OnCorrupt;
 use crate::store::{StoreError, journal_line, lease};

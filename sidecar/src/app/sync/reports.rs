@@ -76,7 +76,7 @@ impl Batch<'_> {
         if booked < total {
             let terms = self.prices.terms(&report.key);
             let charge = Charge {
-                message: self.reference(),
+                message: Some(self.reference()),
                 quota: quota_of(&report.key, &self.month),
                 price: terms.price,
                 price_version: terms.price_version,
@@ -109,7 +109,7 @@ impl Batch<'_> {
         let free = self.books.quota(&charge.quota).map_or(0, |quota| quota.remaining());
         let unpriced = units.saturating_sub(free);
         if charge.price.is_none() && 0 < unpriced {
-            tracing::error!(gateway.id = %charge.message.gateway, account.id = %account, service.name = %service,
+            tracing::error!(gateway.id = %self.request.gateway, account.id = %account, service.name = %service,
                 units = unpriced, "alert: units were used that have no price; they are booked at nothing");
         }
     }

@@ -10,9 +10,10 @@ use farebox_core::limits::{GRANT_MAX, LEASE_TOTAL_MAX};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{FreeQuota, Grant, LeaseKey, Refusal, Want};
 
+use crate::app::funds::{self, Pool};
 use crate::app::sync::batch::Batch;
 use crate::app::sync::quota_of;
-use crate::app::sync::terms::Terms;
+use crate::app::terms::Terms;
 use crate::store::StoreError;
 use crate::store::free_quota::QuotaKey;
 use crate::store::lease::{NewLease, State, StoredLease};
@@ -45,11 +46,11 @@ impl Batch<'_> {
         let terms = self.prices.terms(&want.key);
         let quota = quota_of(&want.key, &self.month);
         let current = self.current_lease(&want.key, terms)?;
-        let funds = self.funds(&quota, terms)?;
+        let funds = funds::own(&self.books, &quota, terms.price)?;
         let mut case = Case { want, terms, quota, funds };
         let mut decision = self.decide(&case, current);
         if decision == Decision::Short && self.end_overdue_leases(&case.quota.account)? {
-            case.funds = self.funds(&case.quota, terms)?;
+            case.funds = funds::own(&self.books, &case.quota, terms.price)?;
             decision = self.decide(&case, current);
         }
         match decision {
@@ -107,14 +108,6 @@ impl Batch<'_> {
         Ok(None)
     }
 
-    fn funds(&self, quota: &QuotaKey, terms: Terms) -> Result<Funds, StoreError> {
-        Ok(Funds {
-            free_units: self.books.quota(quota).map_or(0, |quota| quota.remaining()),
-            available: self.books.available(&quota.account)?,
-            price: terms.price,
-        })
-    }
-
     fn extend(&mut self, id: u64, units: Split) -> Result<u64, StoreError> {
         let reclaim_at = self.reclaim_at();
         let lease = self.books.lease_mut(id)?;
@@ -157,7 +150,7 @@ impl Batch<'_> {
             ttl_ms: self.ttl_ms(lease.not_after),
             low_water: lease.units.outstanding().total().div_euclid(2).max(1),
             is_final: last,
-            free_quota: self.free_quota(&case.quota),
+            free_quota: funds::free_quota(&self.books, &case.quota, &self.month),
         };
         self.reply.grants.push(grant);
         Ok(())
@@ -171,26 +164,11 @@ impl Batch<'_> {
         case: &Case<'_>,
         current: Option<u64>,
     ) -> Result<(), StoreError> {
-        let mut pooled = case.funds;
-        let mut idle = Vec::new();
-        for lease in self.books.open_leases(&case.quota.account) {
-            let spare = spare_units(lease);
-            let is_same_quota =
-                lease.key.service == case.quota.service && lease.month == case.quota.month;
-            let free = if is_same_quota { spare.free } else { 0 };
-            let money = lease.price.checked_mul(spare.paid).unwrap_or(Nanos::ZERO);
-            let helps = 0 < free || (Nanos::ZERO < money && case.terms.price.is_some());
-            if Some(lease.id) != current && helps {
-                idle.push(lease.id);
-                pooled.free_units = pooled.free_units.saturating_add(free);
-                pooled.available = pooled.available.checked_add(money).unwrap_or(Nanos::MAX);
-            }
-        }
-        let soon = !idle.is_empty() && case.want.min <= pooled.total().total();
+        let pool = Pool::of(&self.books, &case.quota, case.terms.price.is_some(), current);
+        let soon =
+            !pool.leases.is_empty() && case.want.min <= pool.added_to(case.funds).total().total();
         if soon && case.want.waiting {
-            for id in idle {
-                self.books.lease_mut(id)?.recall = true;
-            }
+            pool.recall(&mut self.books)?;
         }
         let refusal = self.refusal(case, soon);
         self.reply.refusals.push(refusal);
@@ -210,7 +188,7 @@ impl Batch<'_> {
             retry_after_ms: if soon { SOON_MS } else { REFUSED_MS },
             available: case.funds.available,
             price: case.terms.price,
-            free_quota: self.free_quota(&case.quota),
+            free_quota: funds::free_quota(&self.books, &case.quota, &self.month),
         }
     }
 
@@ -227,22 +205,6 @@ impl Batch<'_> {
             free_quota: FreeQuota::default(),
         });
     }
-
-    fn free_quota(&self, key: &QuotaKey) -> FreeQuota {
-        let resets_in_s = self.month.seconds_left(self.books.now);
-        match self.books.quota(key) {
-            Some(quota) => {
-                FreeQuota { total: quota.total, remaining: quota.remaining(), resets_in_s }
-            }
-            None => FreeQuota { resets_in_s, ..FreeQuota::default() },
-        }
-    }
-}
-
-/// What a lease holds beyond its running calls, which use the free units first.
-fn spare_units(lease: &StoredLease) -> Split {
-    let outstanding = lease.units.outstanding();
-    outstanding.minus(outstanding.take_free_first(lease.in_flight))
 }
 
 /// What makes an open lease unique within its process.

@@ -1,4 +1,4 @@
-//! At which price a want or a journal line is served.
+//! At which price a call, a want or a journal line is served.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::store::column::OnCorrupt;
 use crate::store::price_version::{self, PriceVersion};
 
-/// The price that holds for a key at the moment of a message.
+/// The price that holds for a key at the moment of a transaction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Terms {
     /// Price per unit; `None` when the service has none.
@@ -24,8 +24,8 @@ pub(super) struct Terms {
     pub(super) until: Option<DateTime<Utc>>,
 }
 
-/// The prices that one message needs.
-#[derive(Debug)]
+/// The prices that one transaction needs.
+#[derive(Debug, Clone)]
 pub(super) struct PriceList {
     book: BTreeMap<ServiceName, PriceVersion>,
     routes: BTreeMap<(ServiceName, Nanos), i64>,
@@ -39,13 +39,11 @@ impl PriceList {
         keys: &[&LeaseKey],
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
-        let mut list = Self { book: BTreeMap::new(), routes: BTreeMap::new() };
-        if keys.iter().any(|key| key.price.is_none()) {
-            // Later versions replace earlier ones of the same service.
-            let versions = price_version::book(tx, now, on_corrupt).await?;
-            list.book =
-                versions.into_iter().map(|version| (version.service.clone(), version)).collect();
-        }
+        let mut list = if keys.iter().any(|key| key.price.is_none()) {
+            Self::peek(tx, now, on_corrupt).await?
+        } else {
+            Self { book: BTreeMap::new(), routes: BTreeMap::new() }
+        };
         for key in keys {
             let Some(price) = key.price else { continue };
             if let Entry::Vacant(place) = list.routes.entry((key.service.clone(), price)) {
@@ -53,6 +51,18 @@ impl PriceList {
             }
         }
         Ok(list)
+    }
+
+    /// Loads the book alone, for prices that are only told.
+    pub(super) async fn peek(
+        tx: &mut MySqlConnection,
+        now: DateTime<Utc>,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Self, StoreError> {
+        let versions = price_version::book(tx, now, on_corrupt).await?;
+        // Later versions replace earlier ones of the same service.
+        let book = versions.into_iter().map(|version| (version.service.clone(), version)).collect();
+        Ok(Self { book, routes: BTreeMap::new() })
     }
 
     /// The terms for a key that the list was loaded for.

@@ -1,0 +1,129 @@
+//! Checks: what deducts would come to, decided by the same code on books that nobody locks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sqlx::mysql::MySqlConnection;
+
+use farebox_core::call::{CheckReply, CheckRequest};
+use farebox_core::wire::LeaseKey;
+
+use super::CallError;
+use super::round::Round;
+use crate::app::App;
+use crate::app::books::Books;
+use crate::calendar::Month;
+use crate::store::column::OnCorrupt;
+use crate::store::free_quota::QuotaKey;
+use crate::store::retry::retry;
+use crate::store::{self, StoreError};
+
+/// What each of the deducts would come to.
+pub(in crate::app) async fn run(
+    app: &App,
+    requests: &[CheckRequest],
+) -> Vec<Result<CheckReply, CallError>> {
+    let keys: Vec<LeaseKey> = requests.iter().map(key).collect();
+    let metered: Vec<&LeaseKey> =
+        keys.iter().filter(|key| app.settings.is_metered(&key.service)).collect();
+    let told = match create_missing(app, &metered).await {
+        Ok(()) => tell_all(app, requests, &keys, &metered).await,
+        Err(err) => Err(err),
+    };
+    told.unwrap_or_else(|err| {
+        let err = CallError::Store(Arc::new(err));
+        requests.iter().map(|_| Err(err.clone())).collect()
+    })
+}
+
+fn key(request: &CheckRequest) -> LeaseKey {
+    let CheckRequest { user_id, service, price, .. } = request.clone();
+    LeaseKey { account: user_id, service, price }
+}
+
+async fn tell_all(
+    app: &App,
+    requests: &[CheckRequest],
+    keys: &[LeaseKey],
+    metered: &[&LeaseKey],
+) -> Result<Vec<Result<CheckReply, CallError>>, StoreError> {
+    let mut connection = app.store.acquire().await?;
+    let mut tx = store::begin_snapshot(&mut connection).await?;
+    let told = async {
+        let mut round = Round::peek(&mut tx, &app.settings, metered).await?;
+        let tell = |round: &Round<'_>, short: &mut BTreeSet<_>| {
+            let one = |(request, key): (&CheckRequest, &LeaseKey)| {
+                if !app.settings.is_metered(&key.service) {
+                    return Err(CallError::UnknownService { service: key.service.clone() });
+                }
+                // Each check is about the books as they are, whatever the others come to.
+                let mut trial = round.clone();
+                let reply = trial.tell(key, request.count).map_err(Arc::new)?;
+                short.extend(trial.short().iter().cloned());
+                Ok(reply)
+            };
+            requests.iter().zip(keys).map(one).collect::<Vec<_>>()
+        };
+        let mut short = BTreeSet::new();
+        let told = tell(&round, &mut short);
+        if short.is_empty() {
+            return Ok(told);
+        }
+        round.load_claims(&mut tx, short).await?;
+        Ok(tell(&round, &mut BTreeSet::new()))
+    }
+    .await;
+    // Nothing was written: only the snapshot ends.
+    tx.rollback().await?;
+    told
+}
+
+/// Creates the rows of users, services and months that are new.
+async fn create_missing(app: &App, keys: &[&LeaseKey]) -> Result<(), StoreError> {
+    let mut connection = app.store.acquire().await?;
+    let missing = missing(app, &mut connection, keys).await?;
+    drop(connection);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    retry("check", || async {
+        let mut tx = app.store.begin().await?;
+        let outcome = create(app, &mut tx, &missing).await;
+        store::finish(tx, outcome).await
+    })
+    .await
+}
+
+/// The keys that have no quota row this month.
+async fn missing(
+    app: &App,
+    connection: &mut MySqlConnection,
+    keys: &[&LeaseKey],
+) -> Result<Vec<LeaseKey>, StoreError> {
+    let now = store::now(connection).await?;
+    let month = Month::at(now, app.settings.time_zone);
+    let wanted: Vec<QuotaKey> = keys.iter().map(|key| quota(key, &month)).collect();
+    let found =
+        store::free_quota::find(connection, &wanted.iter().collect::<Vec<_>>(), OnCorrupt::Skip)
+            .await?;
+    let found: BTreeSet<&QuotaKey> = found.iter().map(|row| &row.key).collect();
+    let missing = keys.iter().zip(&wanted).filter(|(_, wanted)| !found.contains(wanted));
+    Ok(missing.map(|(key, _)| (*key).clone()).collect())
+}
+
+async fn create(app: &App, tx: &mut MySqlConnection, keys: &[LeaseKey]) -> Result<(), StoreError> {
+    let accounts = keys.iter().map(|key| key.account.clone()).collect();
+    // A row that cannot be read keeps no other user from being told.
+    let mut books = Books::lock(tx, &accounts, Some(&app.settings), OnCorrupt::Skip).await?;
+    let month = Month::at(books.now, app.settings.time_zone);
+    let quotas = keys.iter().map(|key| quota(key, &month)).collect();
+    books.load_or_create_quotas(tx, &quotas, &app.settings).await
+}
+
+fn quota(key: &LeaseKey, month: &Month) -> QuotaKey {
+    QuotaKey {
+        account: key.account.clone(),
+        service: key.service.clone(),
+        month: month.text.clone(),
+    }
+}

@@ -1,0 +1,60 @@
+//! Which accounts several sidecars write at the same moment. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use farebox_core::id::AccountId;
+
+/// How long an account counts as contended after it was found locked by somebody else.
+const CONTENDED_FOR: Duration = Duration::from_secs(5);
+
+/// The most accounts that are remembered.
+const ACCOUNTS_MAX: usize = 10_000;
+
+/// The accounts that were found locked lately, and until when that counts.
+#[derive(Debug, Default)]
+pub(super) struct Contention {
+    until: BTreeMap<AccountId, Instant>,
+}
+
+impl Contention {
+    /// The account was found locked.
+    pub(super) fn note(&mut self, account: &AccountId, now: Instant) {
+        if ACCOUNTS_MAX <= self.until.len() {
+            self.until.retain(|_, until| now < *until);
+        }
+        // Beyond the bound, an account is found locked again the next time: that costs a wait and no more.
+        if self.until.len() < ACCOUNTS_MAX {
+            self.until.insert(account.clone(), now + CONTENDED_FOR);
+        }
+    }
+
+    /// Whether it was found locked lately.
+    pub(super) fn is_contended(&self, account: &AccountId, now: Instant) -> bool {
+        self.until.get(account).is_some_and(|until| now < *until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_counts_for_a_while_and_the_memory_is_bounded() {
+        let (mut contention, now) = (Contention::default(), Instant::now());
+        let account = |number: usize| format!("u{number}").parse::<AccountId>().unwrap();
+        contention.note(&account(0), now);
+        let later = now + CONTENDED_FOR;
+        assert!(contention.is_contended(&account(0), later - Duration::from_millis(1)));
+        assert!(!contention.is_contended(&account(0), later));
+        assert!(!contention.is_contended(&account(1), now));
+        for number in 0..ACCOUNTS_MAX + 5 {
+            contention.note(&account(number), now);
+        }
+        assert_eq!(contention.until.len(), ACCOUNTS_MAX);
+        contention.note(&account(ACCOUNTS_MAX + 9), later);
+        assert!(contention.is_contended(&account(ACCOUNTS_MAX + 9), later), "old ones made room");
+    }
+}

@@ -1,0 +1,93 @@
+//! One round, one transaction: tried again whole when it lost a race, and in halves when a row in it is broken.
+
+use std::sync::Arc;
+
+use super::CallError;
+use super::round::{Decided, Locking, Round};
+use super::turns::Item;
+use crate::app::App;
+use crate::store::free_quota::QuotaKey;
+use crate::store::retry::retry;
+use crate::store::{self, StoreError, Tx};
+
+/// Requests and what came of them, in order.
+pub(super) type Concluded = Vec<(Item, Result<Decided, CallError>)>;
+
+/// Decides requests together. One that cannot be written, or read, fails alone.
+pub(super) async fn conclude(
+    app: &App,
+    items: Vec<Item>,
+    locking: Locking,
+    fences: &[(QuotaKey, u64)],
+) -> Concluded {
+    if items.is_empty() {
+        return Vec::new();
+    }
+    match retry("charge", || attempt(app, &items, locking, fences)).await {
+        Ok(decided) => items.into_iter().zip(decided.into_iter().map(Ok)).collect(),
+        Err(err) if err.is_row_fault() && 1 < items.len() => {
+            tracing::warn!(error = %err, requests = items.len(), "a request among others failed; they are decided in parts");
+            let (first, second) = halves(items);
+            let mut concluded = Box::pin(conclude(app, first, locking, fences)).await;
+            concluded.extend(Box::pin(conclude(app, second, locking, fences)).await);
+            concluded
+        }
+        Err(err) => {
+            let failure = failure(err);
+            items.into_iter().map(|item| (item, Err(failure.clone()))).collect()
+        }
+    }
+}
+
+async fn attempt(
+    app: &App,
+    items: &[Item],
+    locking: Locking,
+    fences: &[(QuotaKey, u64)],
+) -> Result<Vec<Decided>, StoreError> {
+    let mut tx = app.store.begin().await?;
+    let outcome = decide(&mut tx, app, items, locking, fences).await;
+    store::finish(tx, outcome).await
+}
+
+async fn decide(
+    tx: &mut Tx,
+    app: &App,
+    items: &[Item],
+    locking: Locking,
+    fences: &[(QuotaKey, u64)],
+) -> Result<Vec<Decided>, StoreError> {
+    let requests: Vec<_> = items.iter().map(|item| (&item.request, &item.account)).collect();
+    let mut round = Round::load(tx, &app.settings, &requests, locking).await?;
+    round.fence(fences)?;
+    let decided = round.decide_all(tx, &requests).await?;
+    round.store(tx).await?;
+    Ok(decided)
+}
+
+/// Two parts; no account is in both, unless there is only one account.
+fn halves(mut items: Vec<Item>) -> (Vec<Item>, Vec<Item>) {
+    let middle = items.len() / 2;
+    let begins = |place: &usize| match (items.get(place - 1), items.get(*place)) {
+        (Some(before), Some(item)) => before.account != item.account,
+        _ => false,
+    };
+    let border = (middle.max(1)..items.len()).find(begins);
+    let border = border.or_else(|| (1..middle).rev().find(begins)).unwrap_or(middle);
+    let second = items.split_off(border);
+    (items, second)
+}
+
+/// What the requests are told. Nothing of them was written, unless the database did not say.
+fn failure(err: StoreError) -> CallError {
+    match err {
+        StoreError::Exhausted { .. } => {
+            tracing::warn!(error = %err, "accounts were locked for too long");
+            CallError::Busy
+        }
+        err => {
+            tracing::error!(error = %err, "requests were not decided");
+            CallError::Store(Arc::new(err))
+        }
+    }
+}

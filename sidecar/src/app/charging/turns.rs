@@ -1,0 +1,233 @@
+//! Runs the queue: many accounts share a transaction, an account has one transaction at a time.
+//!
+//! A request that finds nothing running goes at once. While transactions run, further ones are gathered, for at most a
+//! millisecond or until a turn is full. An account that somebody else has locked holds nobody up: it leaves its turn and
+//! goes alone from then on, for a while.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, sleep};
+
+use farebox_core::id::AccountId;
+
+use super::contention::Contention;
+use super::queue::{Queue, Taken};
+use super::round::{Decided, Locking};
+use super::transaction::{self, Concluded};
+use super::{CallError, Outcome, Request, alone};
+use crate::app::App;
+
+/// The most requests that one transaction decides.
+const TURN_MAX: usize = 256;
+
+/// How long requests are gathered while transactions run.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// The part of the database's connections that turns of many accounts may have at once, and turns of one account likewise.
+const CONNECTIONS_PART: u32 = 4;
+
+/// The most accounts that may be in turns of their own at once; most of them wait for their lock.
+const ALONE_MAX: usize = 32;
+
+/// When a request that waits for units of gateways is decided again: about the time that they need to give them back.
+const RECALLED: Duration = Duration::from_millis(50);
+
+/// What a request is answered.
+pub(super) type Answer = Result<Outcome, CallError>;
+
+/// A request in line.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) request: Request,
+    pub(super) account: AccountId,
+    /// When nobody waits for the answer any more.
+    pub(super) deadline: Instant,
+    /// Until when it waits for units that gateways hold unused.
+    pub(super) patient_until: Instant,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+impl Item {
+    fn reply(self, answer: Answer) {
+        // The sender may have stopped waiting; what was decided stands under its key.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// The queue and what runs of it.
+#[derive(Debug)]
+pub(in crate::app) struct Turns {
+    state: Mutex<State>,
+    /// Turns of many accounts that may run at once.
+    shared_max: usize,
+    /// Transactions of turns of one account.
+    pub(super) alone: Semaphore,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: Queue<Item>,
+    shared: usize,
+    alone: usize,
+    /// Whether somebody will start a turn within [`GATHER`].
+    gathering: bool,
+    contention: Contention,
+}
+
+/// A turn that runs. However it ends, its accounts may have their next one afterwards.
+struct Turn<'a> {
+    app: &'a App,
+    accounts: Vec<AccountId>,
+    is_shared: bool,
+}
+
+impl Turns {
+    /// Turns on a pool of this many connections.
+    pub(in crate::app) fn new(connections: u32) -> Self {
+        let part = usize::try_from((connections / CONNECTIONS_PART).max(1)).unwrap_or(1);
+        Self { state: Mutex::default(), shared_max: part, alone: Semaphore::new(part) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next turn of many accounts that may run now.
+    fn next_shared(&self) -> Option<Taken<Item>> {
+        let (now, state) = (Instant::now(), &mut *self.state());
+        if self.shared_max <= state.shared {
+            return None;
+        }
+        let fits = |account: &AccountId| !state.contention.is_contended(account, now);
+        let taken = state.queue.take(TURN_MAX, fits);
+        state.shared += usize::from(!taken.is_empty());
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    /// The next turn of one account that may run now.
+    fn next_alone(&self) -> Option<(AccountId, Vec<Item>)> {
+        let (now, state) = (Instant::now(), &mut *self.state());
+        if ALONE_MAX <= state.alone {
+            return None;
+        }
+        let fits = |account: &AccountId| state.contention.is_contended(account, now);
+        let taken = state.queue.take_one(TURN_MAX, fits)?;
+        state.alone += 1;
+        Some(taken)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        {
+            let state = &mut *self.app.turns.state();
+            let running = if self.is_shared { &mut state.shared } else { &mut state.alone };
+            *running -= 1;
+            for account in &self.accounts {
+                state.queue.finish(account);
+            }
+        }
+        start(self.app);
+    }
+}
+
+/// Puts requests in line, in their order. Each is answered through its channel, or turned away at once.
+pub(super) fn submit(app: &App, items: Vec<Item>) {
+    let is_first = {
+        let state = &mut *app.turns.state();
+        for item in items {
+            let account = item.account.clone();
+            match state.queue.room_for(&account) {
+                Ok(()) => state.queue.push(&account, item),
+                Err(full) => item.reply(Err(CallError::Overloaded { count: full.count })),
+            }
+        }
+        let is_busy = 0 < state.shared && state.queue.len() < TURN_MAX;
+        if is_busy { Some(!std::mem::replace(&mut state.gathering, true)) } else { None }
+    };
+    match is_first {
+        None => start(app),
+        // The first one that waits starts the turn of all that wait by then.
+        Some(true) => start_soon(app.clone()),
+        Some(false) => {}
+    }
+}
+
+fn start_soon(app: App) {
+    tokio::spawn(async move {
+        sleep(GATHER).await;
+        app.turns.state().gathering = false;
+        start(&app);
+    });
+}
+
+/// Starts every turn that may run.
+fn start(app: &App) {
+    while let Some(taken) = app.turns.next_shared() {
+        tokio::spawn(run_shared(app.clone(), taken));
+    }
+    while let Some((account, items)) = app.turns.next_alone() {
+        tokio::spawn(run_alone(app.clone(), account, items));
+    }
+}
+
+async fn run_shared(app: App, taken: Taken<Item>) {
+    let (accounts, items): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
+    let _turn = Turn { app: &app, accounts, is_shared: true };
+    let items = in_time(items.into_iter().flatten().collect());
+    let concluded = transaction::conclude(&app, items, Locking::Free, &[]).await;
+    answer(&app, concluded);
+}
+
+async fn run_alone(app: App, account: AccountId, items: Vec<Item>) {
+    let _turn = Turn { app: &app, accounts: vec![account.clone()], is_shared: false };
+    let concluded = alone::run(&app, &account, in_time(items)).await;
+    answer(&app, concluded);
+}
+
+/// The requests whose senders still wait; the others were not had in time.
+fn in_time(items: Vec<Item>) -> Vec<Item> {
+    let now = Instant::now();
+    let (waiting, late): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| now < item.deadline);
+    late.into_iter().for_each(|item| item.reply(Err(CallError::Busy)));
+    waiting
+}
+
+/// Answers what was decided; the rest goes back to its place.
+fn answer(app: &App, concluded: Concluded) {
+    let now = Instant::now();
+    let mut again: BTreeMap<AccountId, Vec<Item>> = BTreeMap::new();
+    for (item, decided) in concluded {
+        match decided {
+            Ok(Decided::Answer(outcome)) => item.reply(Ok(outcome)),
+            Ok(Decided::Failed(err)) | Err(err) => item.reply(Err(err)),
+            Ok(Decided::Recalled) => wait_for_units(app, item, now),
+            Ok(Decided::Locked) => {
+                app.turns.state().contention.note(&item.account, now);
+                again.entry(item.account.clone()).or_default().push(item);
+            }
+            Ok(Decided::NextRound) => again.entry(item.account.clone()).or_default().push(item),
+        }
+    }
+    let state = &mut *app.turns.state();
+    for (account, items) in again {
+        state.queue.put_back(&account, items);
+    }
+}
+
+/// Decides a request again when gateways may have given back what it needs, as long as it is patient.
+fn wait_for_units(app: &App, item: Item, now: Instant) {
+    if item.patient_until.min(item.deadline) <= now + RECALLED {
+        return item.reply(Err(CallError::Busy));
+    }
+    let app = app.clone();
+    tokio::spawn(async move {
+        sleep(RECALLED).await;
+        let account = item.account.clone();
+        app.turns.state().queue.put_back(&account, vec![item]);
+        start(&app);
+    });
+}

@@ -1,0 +1,90 @@
+//! What an account has within reach: what nothing holds, and what leases hold and do not use.
+
+use farebox_core::grant::{Funds, Split};
+use farebox_core::money::Nanos;
+use farebox_core::wire::FreeQuota;
+
+use crate::app::books::Books;
+use crate::calendar::Month;
+use crate::store::StoreError;
+use crate::store::free_quota::QuotaKey;
+use crate::store::lease::StoredLease;
+
+/// What nothing holds.
+pub(super) fn own(
+    books: &Books,
+    quota: &QuotaKey,
+    price: Option<Nanos>,
+) -> Result<Funds, StoreError> {
+    Ok(Funds {
+        free_units: books.quota(quota).map_or(0, |quota| quota.remaining()),
+        available: books.available(&quota.account)?,
+        price,
+    })
+}
+
+/// The month's free quota, as callers are told about it.
+pub(super) fn free_quota(books: &Books, key: &QuotaKey, month: &Month) -> FreeQuota {
+    let resets_in_s = month.seconds_left(books.now);
+    match books.quota(key) {
+        Some(quota) => FreeQuota { total: quota.total, remaining: quota.remaining(), resets_in_s },
+        None => FreeQuota { resets_in_s, ..FreeQuota::default() },
+    }
+}
+
+/// What leases hold beyond their running calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pool {
+    free: u64,
+    money: Nanos,
+    /// The leases that hold it.
+    pub(super) leases: Vec<u64>,
+}
+
+impl Pool {
+    /// Of the account's open leases but `except`: free units of the quota, and money where it would help.
+    pub(super) fn of(
+        books: &Books,
+        quota: &QuotaKey,
+        money_helps: bool,
+        except: Option<u64>,
+    ) -> Self {
+        let mut pool = Self { free: 0, money: Nanos::ZERO, leases: Vec::new() };
+        for lease in books.open_leases(&quota.account) {
+            let spare = spare_units(lease);
+            let is_same_quota = lease.key.service == quota.service && lease.month == quota.month;
+            let free = if is_same_quota { spare.free } else { 0 };
+            let money = lease.price.checked_mul(spare.paid).unwrap_or(Nanos::ZERO);
+            let helps = 0 < free || (Nanos::ZERO < money && money_helps);
+            if Some(lease.id) != except && helps {
+                pool.leases.push(lease.id);
+                pool.free = pool.free.saturating_add(free);
+                pool.money = pool.money.checked_add(money).unwrap_or(Nanos::MAX);
+            }
+        }
+        pool
+    }
+
+    /// The funds, were all of it given back.
+    pub(super) fn added_to(&self, funds: Funds) -> Funds {
+        Funds {
+            free_units: funds.free_units.saturating_add(self.free),
+            available: funds.available.checked_add(self.money).unwrap_or(Nanos::MAX),
+            price: funds.price,
+        }
+    }
+
+    /// Asks the gateways to give it back.
+    pub(super) fn recall(&self, books: &mut Books) -> Result<(), StoreError> {
+        for &id in &self.leases {
+            books.lease_mut(id)?.recall = true;
+        }
+        Ok(())
+    }
+}
+
+/// What a lease holds beyond its running calls, which use the free units first.
+fn spare_units(lease: &StoredLease) -> Split {
+    let outstanding = lease.units.outstanding();
+    outstanding.minus(outstanding.take_free_first(lease.in_flight))
+}
