@@ -49,3 +49,12 @@ pub(crate) fn with_paths(mut command: Command) -> Command {
         .env("FAREBOX_ENVOY", place::envoy());
     command
 }
+
+/// Builds what measures, as optimised as what ships; the program.
+pub(crate) fn bench() -> Result<PathBuf> {
+    shell::step("build the benchmarks", "optimised, as what they measure is");
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--release", "--package", "farebox-bench"]);
+    shell::run(&mut cargo)?;
+    Ok(place::target().join("release/bench"))
+}

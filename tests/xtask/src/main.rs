@@ -36,6 +36,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure what Farebox costs against what it replaces, side by side in one run
+    Bench,
     /// Check formatting, clippy, the house rules, licences and advisories
     Lint,
 }
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Task::Demo => show("demo"),
         Task::Up => show("up"),
         Task::Test { arguments } => tests::run(&arguments),
+        Task::Bench => bench(),
         Task::Lint => lint::run(),
     };
     match outcome {
@@ -68,6 +71,13 @@ fn show(program: &str) -> anyhow::Result<()> {
     shell::replace_by(build::with_paths(std::process::Command::new(
         place::target().join("debug").join(program),
     )))
+}
+
+/// Prepares the machine and the benchmarks, then becomes them.
+fn bench() -> anyhow::Result<()> {
+    setup::stack()?;
+    let program = build::bench()?;
+    shell::replace_by(build::with_paths(std::process::Command::new(program)))
 }
 
 #[cfg(test)]
