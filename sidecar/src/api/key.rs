@@ -18,17 +18,17 @@ pub(super) fn idempotency_key(
     headers: &HeaderMap,
     language: Language,
 ) -> Result<String, Box<Response>> {
-    read(headers).map_err(|detail| {
+    let missing = "the header Idempotency-Key is missing; send a random name of this request, and the same one when you repeat it";
+    optional(headers).and_then(|key| key.ok_or(missing)).map_err(|detail| {
         let plain = Problem::new(Code::InvalidArgument, language, detail);
         Box::new(problem(language, plain.with_field(IDEMPOTENCY_KEY)))
     })
 }
 
-fn read(headers: &HeaderMap) -> Result<String, &'static str> {
+/// The key of a request that may have one, or what is wrong with it.
+pub(super) fn optional(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let value = values.next().ok_or(
-        "the header Idempotency-Key is missing; send a random name of this request, and the same one when you repeat it",
-    )?;
+    let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err("the header Idempotency-Key occurs more than once; send it once");
     }
@@ -37,7 +37,7 @@ fn read(headers: &HeaderMap) -> Result<String, &'static str> {
     let is_key = (1..=KEY_BYTES_MAX).contains(&key.len())
         && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
     if is_key {
-        Ok(key.to_owned())
+        Ok(Some(key.to_owned()))
     } else {
         Err(
             "the header Idempotency-Key is not 1 to 255 visible ASCII characters; send for instance a UUID",
@@ -56,12 +56,14 @@ mod tests {
             for value in values {
                 headers.append(IDEMPOTENCY_KEY, value.parse().unwrap());
             }
-            read(&headers)
+            optional(&headers)
         };
-        assert_eq!(key(&["8e03978e-40d5"]).as_deref(), Ok("8e03978e-40d5"));
-        assert_eq!(key(&["\"8e03978e-40d5\""]).as_deref(), Ok("8e03978e-40d5"));
-        for refused in
-            [&[][..], &["a", "a"], &[""], &["\"\""], &["a b"], &["\"a"], &[&"x".repeat(256)]]
+        let good = Ok(Some("8e03978e-40d5".to_owned()));
+        assert_eq!(key(&["8e03978e-40d5"]), good);
+        assert_eq!(key(&["\"8e03978e-40d5\""]), good);
+        assert_eq!(key(&[]), Ok(None));
+        assert!(idempotency_key(&HeaderMap::new(), Language::English).is_err());
+        for refused in [&["a", "a"][..], &[""], &["\"\""], &["a b"], &["\"a"], &[&"x".repeat(256)]]
         {
             assert!(key(refused).is_err(), "{refused:?}");
         }

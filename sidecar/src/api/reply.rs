@@ -43,8 +43,23 @@ pub(super) fn value<T: Serialize>(status: StatusCode, value: &T, language: Langu
 
 /// A problem as its own body says it.
 pub(super) fn problem(language: Language, problem: Problem) -> Response {
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json(status, problem.to_json());
+    problem_json(language, problem.status, problem.to_json())
+}
+
+/// A problem with further members.
+pub(super) fn document<T: Serialize>(status: u16, document: &T, language: Language) -> Response {
+    match serde_json::to_string(document) {
+        Ok(body) => problem_json(language, status, body),
+        Err(err) => {
+            tracing::error!(error = %err, "a problem was not written");
+            internal(language)
+        }
+    }
+}
+
+fn problem_json(language: Language, status: u16, body: String) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
     headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static(language.tag()));
@@ -93,8 +108,13 @@ pub(super) fn store_failed(language: Language, err: &StoreError) -> Response {
 
 /// A failure whose text is in the log and nowhere else.
 pub(super) fn internal(language: Language) -> Response {
+    problem(language, internal_problem(language))
+}
+
+/// The problem of such a failure.
+pub(super) fn internal_problem(language: Language) -> Problem {
     let status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
     let unavailable =
         Problem::new(Code::Unavailable, language, "internal error; the log says more");
-    problem(language, Problem { status, ..unavailable })
+    Problem { status, ..unavailable }
 }

@@ -11,6 +11,7 @@ use farebox_core::problem::Problem;
 use farebox_core::wire::SYNC_PATH;
 use tower::ServiceExt as _;
 
+use super::gateway::Slots;
 use super::*;
 use crate::app::{App, Settings};
 use crate::cache::Cache;
@@ -20,6 +21,7 @@ use crate::store::Store;
 use crate::webhook::CallbackKeys;
 
 mod callback;
+mod calls;
 mod orders;
 mod recharge;
 
@@ -179,10 +181,12 @@ async fn a_body_beyond_the_limit_is_refused_announced_or_not() {
     assert_eq!(largest.problem().field, None, "a body of just the limit is read, and is no JSON");
 }
 
+const NO_SLOTS: Slots = Slots { syncs: 0, calls: 0 };
+
 #[tokio::test]
 async fn beyond_the_bound_and_beyond_the_timeout_a_gateway_is_told_to_come_again() {
     let patient = Duration::from_secs(60);
-    let full = internal(Gateways::with_slots(app(), tokens(), patient, 0));
+    let full = internal(Gateways::with_slots(app(), tokens(), patient, NO_SLOTS));
     let reply = send(full, post(MESSAGE)).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(reply.headers["retry-after"], "1");

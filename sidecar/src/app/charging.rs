@@ -149,7 +149,6 @@ pub(super) async fn run(app: &App, requests: Vec<Request>, deadline: Instant) ->
     let owners = match Owners::find(app, &requests).await {
         Ok(owners) => owners,
         Err(err) => {
-            tracing::error!(error = %err, "the accounts of requests were not found out");
             let err = CallError::Store(Arc::new(err));
             return requests.iter().map(|_| Err(err.clone())).collect();
         }

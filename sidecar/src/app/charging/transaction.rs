@@ -85,9 +85,6 @@ fn failure(err: StoreError) -> CallError {
             tracing::warn!(error = %err, "accounts were locked for too long");
             CallError::Busy
         }
-        err => {
-            tracing::error!(error = %err, "requests were not decided");
-            CallError::Store(Arc::new(err))
-        }
+        err => CallError::Store(Arc::new(err)),
     }
 }
