@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::sidecar::{ADMIN_TOKEN, identity};
+use crate::sidecar::{ADMIN_TOKEN, TOKEN, identity};
 
 /// How long a call may take in all.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -72,6 +72,12 @@ impl Client {
     /// A `POST` to this path.
     pub fn post(&self, path: &str) -> Call {
         self.call(Method::POST, path)
+    }
+
+    /// Asks the sidecar about calls, at one of the paths of [`farebox_core::call`].
+    pub fn ask(&self, path: &str, request: &Value) -> Call {
+        let call = self.post(path).header("authorization", &format!("Bearer {TOKEN}"));
+        call.header("accept-language", "en").json(request)
     }
 
     /// A call of this path.

@@ -172,6 +172,11 @@ impl Sidecar {
         Client::http1(self.addresses.http)
     }
 
+    /// A caller of the listener for gateways and for services that ask about calls.
+    pub fn internal(&self) -> Client {
+        Client::http1(self.addresses.internal)
+    }
+
     /// A caller of the listener for operators.
     pub fn admin(&self) -> Client {
         Client::http1(self.addresses.admin)

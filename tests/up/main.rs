@@ -45,8 +45,8 @@ fn invitation(stack: &Stack) -> Result<String, StackError> {
     let addresses = stack.sidecar.addresses();
     let admin = stack.envoy.admin_addr().map(|addr| addr.to_string()).unwrap_or_default();
     let operators = addresses.admin;
-    let (admin_token, callback_secret) =
-        (farebox_tests::sidecar::ADMIN_TOKEN, farebox_tests::payment::CALLBACK_SECRET);
+    let (token, admin_token) = (farebox_tests::sidecar::TOKEN, farebox_tests::sidecar::ADMIN_TOKEN);
+    let callback_secret = farebox_tests::payment::CALLBACK_SECRET;
     let pay = format!("http://{}", stack.payment.http_addr());
     let farebox = binaries::farebox()?.display().to_string();
     let config = stack.sidecar.config().display().to_string();
@@ -61,7 +61,7 @@ A new user has 10 free units of `asset` a month; a report takes 5 units:
   curl -i http://{gateway}/v1/asset/report -H 'x-user-id: ada'
 
 Add money, and look at the account:
-  alias farebox='FAREBOX_GATEWAY_TOKEN={} {farebox} --config {config}'
+  alias farebox='FAREBOX_GATEWAY_TOKEN={token} {farebox} --config {config}'
   farebox account credit ada 1.00 --reason gift
   farebox account show ada
   farebox prices show
@@ -74,8 +74,10 @@ Or recharge as users do. The answer names a payment page: open `payment_url` in 
 The payment service keeps a list of payments, and of the callbacks that it sent, with every answer:
   curl -s {pay}/control/payments
   curl -s {pay}/control/callbacks
-What README.md and payment/README.md show with these two:
-  export FAREBOX_ADMIN_TOKEN={admin_token} CALLBACK_SECRET={callback_secret}
+What README.md and payment/README.md show with these three:
+  export FAREBOX_GATEWAY_TOKEN={token} FAREBOX_ADMIN_TOKEN={admin_token} CALLBACK_SECRET={callback_secret}
+  curl -s http://{}/internal/v1/billing/deduct -H \"authorization: Bearer $FAREBOX_GATEWAY_TOKEN\" \\
+    -H 'accept-language: en' -d '{{\"user_id\":\"ada\",\"service\":\"asset\",\"count\":2,\"idempotency_key\":\"first\"}}'
   curl -s http://{operators}/admin/v1/orders -H \"authorization: Bearer $FAREBOX_ADMIN_TOKEN\"
   farebox orders list
 
@@ -91,6 +93,6 @@ Ctrl-C ends everything.
         addresses.admin,
         stack.payment.grpc_addr(),
         stack.folder().display(),
-        farebox_tests::sidecar::TOKEN,
+        addresses.internal,
     ))
 }
