@@ -3,6 +3,8 @@
 use sqlx::migrate::MigrateError;
 use sqlx::mysql::MySqlDatabaseError;
 
+use crate::metrics::GaveWay;
+
 /// A failure of the database side.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -95,8 +97,13 @@ pub enum StoreError {
     Driver(#[source] sqlx::Error),
 }
 
-/// Deadlock, lock wait timeout, MariaDB's snapshot conflict, NOWAIT.
-const TRANSIENT: [u16; 4] = [1213, 1205, 1020, 3572];
+/// What a server says to a transaction that has to give way.
+const GIVES_WAY: [(u16, GaveWay); 4] = [
+    (1213, GaveWay::Deadlock),
+    (1205, GaveWay::LockWait),
+    (1020, GaveWay::SnapshotConflict),
+    (3572, GaveWay::NoWait),
+];
 
 /// What a server says that shuts down, is full, or became a replica.
 const UNREACHABLE: [u16; 6] = [1040, 1053, 1290, 1836, 1927, 3169];
@@ -145,10 +152,13 @@ impl StoreError {
         Self::Exhausted { attempts, source: Box::new(self) }
     }
 
-    /// Whether the whole transaction may be tried again at once.
-    pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Raced { .. })
-            || self.number().is_some_and(|number| TRANSIENT.contains(&number))
+    /// What the transaction gave way to, if it did: then the whole of it may be tried again at once.
+    pub(crate) fn gave_way(&self) -> Option<GaveWay> {
+        if matches!(self, Self::Raced { .. }) {
+            return Some(GaveWay::Raced);
+        }
+        let number = self.number()?;
+        GIVES_WAY.iter().find(|(known, _)| *known == number).map(|&(_, why)| why)
     }
 
     /// Whether the cause is in the rows or in the message, so that trying again gives the same.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::metrics;
 use crate::store::StoreError;
 
 /// The most attempts of one transaction.
@@ -45,15 +46,63 @@ where
             Ok(value) => return Ok(value),
             Err(err) => err.into_store()?,
         };
-        if !err.is_transient() {
-            return Err(err.into());
-        }
+        let Some(why) = err.gave_way() else { return Err(err.into()) };
+        metrics::transaction_gave_way(why);
         if ATTEMPTS_MAX <= attempt || LAST_START <= start.elapsed() {
+            metrics::transaction_exhausted();
             return Err(err.exhausted(attempt).into());
         }
         tracing::debug!(tx.name = name, attempt, error = %err, "`{name}` gives way and tries again");
         let pause = (FIRST_PAUSE_MS << attempt).min(PAUSE_MAX_MS);
         sleep(Duration::from_millis(rand::random_range(0..=pause))).await;
         attempt += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::metrics::recorded;
+
+    /// A transaction that gives way so many times before it is done; in how many attempts.
+    async fn attempts(gives_way: u32) -> Result<u32, StoreError> {
+        let count = Cell::new(0);
+        retry("test", || async {
+            count.set(count.get() + 1);
+            if gives_way < count.get() {
+                return Ok(count.get());
+            }
+            Err(StoreError::Raced { table: "test" })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn what_gives_way_is_tried_again_and_counted() {
+        let (done, text) = recorded(attempts(2)).await;
+        assert_eq!(done.unwrap(), 3);
+        assert!(text.contains("billing_transaction_retry_total{code=\"raced\"} 2\n"), "{text}");
+        assert!(text.contains("billing_transaction_exhausted_total 0\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn attempts_are_bounded_and_their_end_is_counted() {
+        let (done, text) = recorded(attempts(u32::MAX)).await;
+        assert!(matches!(done, Err(StoreError::Exhausted { attempts: ATTEMPTS_MAX, .. })));
+        let line = format!("billing_transaction_retry_total{{code=\"raced\"}} {ATTEMPTS_MAX}\n");
+        assert!(text.contains(&line), "{text}");
+        assert!(text.contains("billing_transaction_exhausted_total 1\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn any_other_failure_is_final_and_not_counted() {
+        let failing = retry("test", || async {
+            Err::<(), _>(StoreError::Missing { table: "test", key: "u".to_owned() })
+        });
+        let (done, text) = recorded(failing).await;
+        assert!(matches!(done, Err(StoreError::Missing { .. })));
+        assert!(text.contains("billing_transaction_exhausted_total 0\n"), "{text}");
     }
 }

@@ -1,0 +1,165 @@
+//! Every fact is seen, under its name, from the start.
+
+use std::collections::BTreeSet;
+
+use farebox_core::order::{Mismatch, State};
+
+use super::*;
+
+fn services() -> Services {
+    Services::register(&["asset", "payment"].map(|name| name.parse().unwrap()))
+}
+
+/// What a process that did this would show.
+fn shown(work: impl FnOnce()) -> String {
+    let recorder = builder().unwrap().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        register();
+        services();
+        work();
+    });
+    Metrics(recorder.handle()).render()
+}
+
+fn everything() {
+    order(State::PartlyRefunded);
+    recharge(RechargeStatus::Success, Nanos::new(10_500_000_000));
+    recharge(RechargeStatus::Success, Nanos::new(250_000_000));
+    recharge_failed();
+    recharge_duration(RechargeOperation::Create, Duration::from_millis(30));
+    order_create_duration(Duration::from_secs(60));
+    callback(CallbackResult::Credited);
+    callback(CallbackResult::Credited);
+    anomaly(Mismatch::UnknownOrder);
+    credit_delay(CreditSource::Poller, Duration::from_secs(3_600));
+    payment_call(PaymentCall::Get, PaymentCallResult::Unreachable, Duration::from_secs(5));
+    refund(RefundStatus::Pending);
+    outbox_pending(7);
+    charging();
+    lock_acquire(LockResult::Failed, Duration::from_millis(30));
+    hint(HintResult::Hit);
+    transaction_gave_way(GaveWay::SnapshotConflict);
+    transaction_gave_way(GaveWay::Raced);
+    transaction_exhausted();
+}
+
+fn charging() {
+    let services = services();
+    let asset = services.label(&"asset".parse().unwrap());
+    let stranger = services.label(&"made-up-by-a-caller".parse().unwrap());
+    quota_check(&asset, CheckResult::Allowed, Duration::from_millis(2));
+    quota_check(&stranger, CheckResult::Error, Duration::from_millis(2));
+    deducted(&asset, DeductType::of(3, 2), Nanos::new(200_000_000));
+    deducted(&asset, DeductType::of(0, 1), Nanos::new(50_000_000));
+    deducted(&asset, DeductType::of(3, 0), Nanos::ZERO);
+    deduct_duration(&asset, Duration::from_millis(30));
+    deduct_batch(3);
+    deduct_queue(12);
+}
+
+/// Names with labels, without values.
+fn series(text: &str) -> BTreeSet<&str> {
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines.filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn every_fact_is_seen_under_its_agreed_name() {
+    let text = shown(everything);
+    for line in [
+        r#"billing_recharge_order_total{status="partly_refunded"} 1"#,
+        r#"billing_recharge_total{status="success"} 2"#,
+        r#"billing_recharge_amount_total{status="success"} 10.75"#,
+        "billing_recharge_failed_total 1",
+        r#"billing_recharge_duration_seconds_bucket{operation="create",le="0.025"} 0"#,
+        r#"billing_recharge_duration_seconds_bucket{operation="create",le="0.05"} 1"#,
+        r#"billing_recharge_order_create_duration_seconds_bucket{le="10"} 0"#,
+        r#"billing_recharge_order_create_duration_seconds_bucket{le="+Inf"} 1"#,
+        "billing_recharge_order_create_duration_seconds_sum 60",
+        r#"billing_recharge_callback_total{result="credited"} 2"#,
+        r#"billing_payment_anomaly_total{kind="unknown_order"} 1"#,
+        r#"billing_recharge_credit_delay_seconds_bucket{source="poller",le="900"} 0"#,
+        r#"billing_recharge_credit_delay_seconds_bucket{source="poller",le="3600"} 1"#,
+        r#"billing_payment_call_total{method="get",result="unreachable"} 1"#,
+        r#"billing_payment_call_duration_seconds_count{method="get"} 1"#,
+        r#"billing_refund_total{status="pending"} 1"#,
+        "billing_outbox_pending 7",
+        r#"billing_quota_check_total{service="asset",result="allowed"} 1"#,
+        r#"billing_quota_check_total{service="unknown",result="error"} 1"#,
+        r#"billing_quota_check_duration_seconds_count{service="asset"} 1"#,
+        r#"billing_deduct_quota_total{service="asset",type="free"} 1"#,
+        r#"billing_deduct_quota_amount_total{service="asset",type="free"} 0"#,
+        r#"billing_deduct_quota_amount_total{service="asset",type="balance"} 0.05"#,
+        r#"billing_deduct_quota_amount_total{service="asset",type="mixed"} 0.2"#,
+        r#"billing_deduct_quota_duration_seconds_bucket{service="asset",le="0.05"} 1"#,
+        r#"billing_deduct_batch_size_bucket{le="2"} 0"#,
+        r#"billing_deduct_batch_size_bucket{le="5"} 1"#,
+        "billing_deduct_queue 12",
+        r#"billing_lock_acquire_total{result="failed"} 1"#,
+        r#"billing_lock_acquire_duration_seconds_bucket{le="0.025"} 0"#,
+        r#"billing_lock_acquire_duration_seconds_bucket{le="0.05"} 1"#,
+        r#"billing_hint_total{result="hit"} 1"#,
+        r#"billing_transaction_retry_total{code="1020"} 1"#,
+        r#"billing_transaction_retry_total{code="raced"} 1"#,
+        "billing_transaction_exhausted_total 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn every_series_but_one_gauge_is_there_from_the_start() {
+    let (before, after) = (shown(|| ()), shown(everything));
+    let (before, after) = (series(&before), series(&after));
+    let new: Vec<_> = after.difference(&before).collect();
+    assert_eq!(new, [&"billing_outbox_pending"]);
+    let counters = before.iter().filter(|name| name.contains("_total")).count();
+    let recharge = 6 + 2 + 2 + 1 + 8 + 7 + 3 * 4 + 3;
+    // Checks, deducts and amounts of two services and of all others.
+    let charging = 3 * (3 + 3 + 3);
+    let (locks, hints, transactions) = (3, 3, 5 + 1);
+    assert_eq!(counters, recharge + charging + locks + hints + transactions);
+}
+
+#[test]
+fn every_metric_says_what_it_is_and_an_amount_is_a_counter() {
+    let text = shown(everything);
+    let after = |start: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(start));
+        lines.filter_map(|rest| rest.split(' ').next()).map(str::to_owned).collect()
+    };
+    assert_eq!(after("# HELP "), after("# TYPE "));
+    assert_eq!(after("# HELP ").len(), 13 + 7 + 3 + 2);
+    for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+        let expected = match line {
+            line if line.contains("_total ") => "counter",
+            line if line.contains("_seconds ") || line.contains("_size ") => "histogram",
+            _ => "gauge",
+        };
+        assert!(line.ends_with(expected), "{line}");
+    }
+}
+
+#[test]
+fn a_second_installation_is_the_first_one() {
+    let (first, second) = (install().unwrap(), install().unwrap());
+    let before = value(&second.render());
+    order(State::Closed);
+    // Other tests of this process may count as well.
+    assert!(before < value(&first.render()) && before < value(&second.render()));
+}
+
+fn value(text: &str) -> u64 {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(r#"billing_recharge_order_total{status="closed"} "#));
+    line.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn upkeep_ends_with_its_process() {
+    let (stop, stopping) = watch::channel(false);
+    let upkeep = tokio::spawn(Metrics::detached().unwrap().upkeep(stopping));
+    stop.send(true).unwrap();
+    upkeep.await.unwrap();
+}
