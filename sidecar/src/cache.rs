@@ -1,6 +1,7 @@
 //! The optional Redis connection. Nothing is decided by it: absent, empty or dead, it changes no answer.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -9,8 +10,16 @@ use redis::{
     RedisError,
 };
 use serde::Serialize;
+use tokio::time::Instant;
 
+use self::circuit::Circuit;
+pub use self::hint::{HINT_AGE_MAX, HintClock};
+pub use self::lock::{Guard, Lock, LockName};
 use crate::config::Redis;
+
+mod circuit;
+mod hint;
+mod lock;
 
 /// A connection that is made when it is first needed and again after it broke.
 #[derive(Clone)]
@@ -23,6 +32,7 @@ struct Connection {
     addr: String,
     redis: ConnectionManager,
     patience: Duration,
+    circuit: Arc<Circuit>,
 }
 
 /// What a probe found.
@@ -120,20 +130,11 @@ impl Cache {
         self.ask::<u64>(&del).await.map(drop)
     }
 
-    /// Sends a command and waits no longer than the configured timeouts together; `None` without a Redis.
+    /// Sends a command, also when Redis was found to be away; `None` without a Redis.
     async fn ask<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<Option<T>, CacheAway> {
-        let Some(connection) = &self.connection else { return Ok(None) };
-        let mut redis = connection.redis.clone();
-        match tokio::time::timeout(connection.patience, command.query_async(&mut redis)).await {
-            Ok(Ok(answer)) => Ok(Some(answer)),
-            Ok(Err(err)) => {
-                let code = err.code().map(str::to_owned);
-                Err(CacheAway { problem: err.to_string(), code })
-            }
-            Err(_) => {
-                let problem = format!("no answer within {:?}", connection.patience);
-                Err(CacheAway { problem, code: None })
-            }
+        match &self.connection {
+            Some(connection) => connection.ask(command).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -182,14 +183,67 @@ impl Connection {
             addr: settings.addr.to_string(),
             redis: ConnectionManager::new_lazy_with_config(client, config)?,
             patience: settings.read_timeout + settings.write_timeout,
+            circuit: Arc::default(),
         })
+    }
+
+    /// Sends a command and waits no longer than the configured timeouts together.
+    async fn ask<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, CacheAway> {
+        let mut redis = self.redis.clone();
+        let asked = tokio::time::timeout(self.patience, command.query_async(&mut redis)).await;
+        let answer = match asked {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(err)) => Err(CacheAway::from(err)),
+            Err(_) => Err(CacheAway {
+                problem: format!("no answer within {:?}", self.patience),
+                code: None,
+            }),
+        };
+        match &answer {
+            Err(away) if away.is_silence() => self.circuit.open(Instant::now()),
+            Ok(_) | Err(_) => self.circuit.close(),
+        }
+        answer
+    }
+
+    /// Sends a command, unless Redis was found to be away a moment ago: for what is done without it as well.
+    async fn ask_if_near<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, CacheAway> {
+        self.require_near()?;
+        self.ask(command).await
+    }
+
+    /// Whoever passes asks Redis next.
+    fn require_near(&self) -> Result<(), CacheAway> {
+        if self.circuit.lets_through(Instant::now()) {
+            return Ok(());
+        }
+        Err(CacheAway { problem: "it did not answer a moment ago".to_owned(), code: None })
+    }
+}
+
+impl CacheAway {
+    /// Whether nothing came back. A refusal, such as that of a full Redis, is an answer.
+    fn is_silence(&self) -> bool {
+        self.code.is_none()
+    }
+}
+
+impl From<RedisError> for CacheAway {
+    fn from(err: RedisError) -> Self {
+        Self { problem: err.to_string(), code: err.code().map(str::to_owned) }
     }
 }
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addr = self.connection.as_ref().map(|connection| &connection.addr);
-        f.debug_struct("Cache").field("addr", &addr).finish_non_exhaustive()
+        f.debug_struct("Cache").field("connection", &self.connection).finish()
+    }
+}
+
+/// The password stays out of logs.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("addr", &self.addr).finish_non_exhaustive()
     }
 }
 

@@ -188,6 +188,13 @@ impl Child {
         self.end(Signal::KILL);
     }
 
+    /// Sends a signal that does not end the process, such as STOP.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(child) = &*lock(&self.running) {
+            send(child, signal);
+        }
+    }
+
     /// The last lines of the log.
     pub fn last_lines(&self) -> String {
         self.recipe.last_lines()
@@ -213,10 +220,8 @@ impl Child {
 
     fn end(&self, signal: Signal) {
         let Some(mut child) = lock(&self.running).take() else { return };
-        // The child is not waited for yet, so its id still names it and nothing else.
         if let Ok(None) = child.try_wait() {
-            let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-            id.map(|id| kill_process(id, signal));
+            send(&child, signal);
             let deadline = Instant::now() + STOP_DEADLINE;
             while let Ok(None) = child.try_wait() {
                 if deadline < Instant::now() {
@@ -226,6 +231,12 @@ impl Child {
             }
         }
     }
+}
+
+/// The child is not waited for yet, so its id still names it and nothing else.
+fn send(child: &process::Child, signal: Signal) {
+    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    id.map(|id| kill_process(id, signal));
 }
 
 impl Drop for Child {

@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::child::{Child, Recipe};
 use crate::{StackError, binaries, port};
 
@@ -66,16 +68,28 @@ impl Redis {
         self.command(&["DEL", key]) == ":1"
     }
 
+    /// Stops the server without ending it: it accepts connections and answers nothing, as under `DEBUG SLEEP`, until the
+    /// result is dropped.
+    pub fn stand_still(&self) -> StandsStill<'_> {
+        self.child.signal(Signal::STOP);
+        StandsStill(self)
+    }
+
+    /// Fills the server: it refuses every command that needs memory.
+    pub fn fill(&self) {
+        self.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    }
+
     /// Sets a key to a value, neither of them necessarily text.
     pub fn set_bytes(&self, key: &[u8], value: &[u8]) {
         self.send(&[b"SET", key, value]);
     }
 
-    fn command(&self, words: &[&str]) -> String {
+    /// Sends a command and gives the first line of its answer, such as `:1`.
+    pub fn command(&self, words: &[&str]) -> String {
         self.send(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
     }
 
-    /// Sends a command and gives the first line of its answer.
     fn send(&self, words: &[&[u8]]) -> String {
         let mut command = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
@@ -98,6 +112,16 @@ impl Redis {
 
     async fn ready(&self) -> Result<(), StackError> {
         self.child.ready(async || answers_ping(self.addr)).await
+    }
+}
+
+/// While it lives, the server stands still.
+#[derive(Debug)]
+pub struct StandsStill<'a>(&'a Redis);
+
+impl Drop for StandsStill<'_> {
+    fn drop(&mut self) {
+        self.0.child.signal(Signal::CONT);
     }
 }
 
