@@ -1,6 +1,6 @@
 //! The use cases: load, let the core decide, store. No SQL stands here and no HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub use crate::app::sync::SyncError;
 pub use crate::app::texts::LengthError;
 use crate::cache::Cache;
 use crate::events::EventSender;
+use crate::metrics::Services;
 use crate::payment::PaymentClient;
 pub use crate::store::NotReady;
 use crate::store::retry::retry;
@@ -85,6 +86,8 @@ pub struct App {
     cache: Cache,
     /// Requests that are charged one by one wait here for their turn.
     turns: Arc<charging::Turns>,
+    /// The services as labels of metrics.
+    services: Services,
     /// This process among those that share the database, for jobs that one of them does.
     owner: Arc<str>,
 }
@@ -95,7 +98,11 @@ impl App {
         let owner = books::new_id().into();
         let (payment, events, cache) = (None, None, Cache::off());
         let turns = Arc::new(charging::Turns::new(store.connections()));
-        Self { store, settings: Arc::new(settings), payment, events, cache, turns, owner }
+        let names: BTreeSet<&ServiceName> =
+            settings.prices.keys().chain(settings.free_quotas.keys()).collect();
+        let services = Services::register(names);
+        let settings = Arc::new(settings);
+        Self { store, settings, payment, events, cache, turns, services, owner }
     }
 
     /// Adds the payment service.

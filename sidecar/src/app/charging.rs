@@ -8,10 +8,11 @@
 //! | `contention.rs`, `alone.rs` | an account that others lock too has turns of its own |
 //! | `transaction.rs` | one round, one transaction |
 //! | `round.rs`, `round/` | decides requests in memory: the rules (pure but for loading and storing) |
-//! | `check.rs` | tells what a deduct would come to |
+//! | `check.rs`, `hint.rs` | tells what a deduct would come to; says yes from what it told a moment ago |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,7 @@ use crate::store::{StoreError, billing_record, reservation};
 mod alone;
 pub(super) mod check;
 mod contention;
+mod hint;
 mod queue;
 mod request;
 mod round;
@@ -158,9 +160,10 @@ pub(super) async fn run(app: &App, requests: Vec<Request>, deadline: Instant) ->
         answers.push(match owners.of(&request) {
             Ok(account) => {
                 let (answer, answered) = oneshot::channel();
-                let patience = request.wait_ms().map(std::time::Duration::from_millis);
-                let patient_until = patience.map_or(deadline, |patience| Instant::now() + patience);
-                items.push(Item { request, account, deadline, patient_until, answer });
+                let arrived = Instant::now();
+                let patience = request.wait_ms().map(Duration::from_millis);
+                let patient_until = patience.map_or(deadline, |patience| arrived + patience);
+                items.push(Item { request, account, arrived, deadline, patient_until, answer });
                 Ok(answered)
             }
             Err(err) => Err(err),

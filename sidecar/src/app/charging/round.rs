@@ -15,6 +15,7 @@ use farebox_core::money::Nanos;
 use farebox_core::wire::{FreeQuota, LeaseKey};
 
 use super::request::deduct_key;
+use super::transaction::Fences;
 use super::{CallError, Outcome, Refusal, Request};
 use crate::app::Settings;
 use crate::app::books::Books;
@@ -29,20 +30,29 @@ mod deduct;
 mod refund;
 mod reserve;
 
+pub(super) use self::deduct::paid_by;
+
 /// The hash that stands with an answer to whatever comes under its key: a deduct that was undone before it came.
 const ANY_CONTENT: [u8; 32] = [0; 32];
 
 /// How a request was decided.
 #[derive(Debug, Clone)]
 pub(super) enum Decided {
-    /// Now, or by an earlier request with its key.
+    /// Now.
     Answer(Outcome),
+    /// By an earlier request with its key.
+    Known(Outcome),
     /// Not at all.
     Failed(CallError),
     /// Leases hold unused what is missing; their gateways are asked to give it back.
     Recalled,
     /// Somebody else has locked the account.
     Locked,
+    /// A later holder of the account's lock has written, with this fencing number.
+    Outrun {
+        /// That number.
+        by: u64,
+    },
     /// It is about a deduct of this very round: next time.
     NextRound,
 }
@@ -236,7 +246,7 @@ impl<'a> Round<'a> {
         if let Some(known) = self.known.get(&key) {
             let fits = known.content == content || known.content == ANY_CONTENT;
             return Ok(if fits {
-                Decided::Answer(known.outcome.clone())
+                Decided::Known(known.outcome.clone())
             } else {
                 Decided::Failed(CallError::KeyReused { key: key.key })
             });
@@ -262,11 +272,12 @@ impl<'a> Round<'a> {
         self.known.insert(key, Known { content: content.to_vec(), outcome: outcome.clone() });
     }
 
-    /// Marks the quotas with the fencing numbers of the locks that this round is decided under.
-    pub(super) fn fence(&mut self, fences: &[(QuotaKey, u64)]) -> Result<(), StoreError> {
-        for (quota, number) in fences {
-            if self.books.quota(quota).is_some() {
-                self.books.fence(quota, *number)?;
+    /// Marks an account's quotas with the fencing numbers of the locks that this round is decided under.
+    pub(super) fn fence(&mut self, account: &AccountId, fences: &Fences) -> Result<(), StoreError> {
+        for (service, number) in fences {
+            let quota = self.quota(account, service);
+            if self.books.quota(&quota).is_some() {
+                self.books.fence(&quota, *number)?;
             }
         }
         Ok(())

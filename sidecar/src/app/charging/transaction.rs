@@ -1,14 +1,20 @@
 //! One round, one transaction: tried again whole when it lost a race, and in halves when a row in it is broken.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use farebox_core::id::ServiceName;
 
 use super::CallError;
 use super::round::{Decided, Locking, Round};
 use super::turns::Item;
 use crate::app::App;
-use crate::store::free_quota::QuotaKey;
+use crate::metrics;
 use crate::store::retry::retry;
 use crate::store::{self, StoreError, Tx};
+
+/// The fencing numbers of the locks that one account's requests are decided under, by service.
+pub(super) type Fences = BTreeMap<ServiceName, u64>;
 
 /// Requests and what came of them, in order.
 pub(super) type Concluded = Vec<(Item, Result<Decided, CallError>)>;
@@ -18,7 +24,7 @@ pub(super) async fn conclude(
     app: &App,
     items: Vec<Item>,
     locking: Locking,
-    fences: &[(QuotaKey, u64)],
+    fences: &Fences,
 ) -> Concluded {
     if items.is_empty() {
         return Vec::new();
@@ -32,6 +38,9 @@ pub(super) async fn conclude(
             concluded.extend(Box::pin(conclude(app, second, locking, fences)).await);
             concluded
         }
+        Err(StoreError::LockLost { newest, .. }) => {
+            items.into_iter().map(|item| (item, Ok(Decided::Outrun { by: newest }))).collect()
+        }
         Err(err) => {
             let failure = failure(err);
             items.into_iter().map(|item| (item, Err(failure.clone()))).collect()
@@ -43,7 +52,7 @@ async fn attempt(
     app: &App,
     items: &[Item],
     locking: Locking,
-    fences: &[(QuotaKey, u64)],
+    fences: &Fences,
 ) -> Result<Vec<Decided>, StoreError> {
     let mut tx = app.store.begin().await?;
     let outcome = decide(&mut tx, app, items, locking, fences).await;
@@ -55,13 +64,16 @@ async fn decide(
     app: &App,
     items: &[Item],
     locking: Locking,
-    fences: &[(QuotaKey, u64)],
+    fences: &Fences,
 ) -> Result<Vec<Decided>, StoreError> {
     let requests: Vec<_> = items.iter().map(|item| (&item.request, &item.account)).collect();
     let mut round = Round::load(tx, &app.settings, &requests, locking).await?;
-    round.fence(fences)?;
+    if let [(_, account), ..] = requests.as_slice() {
+        round.fence(account, fences)?;
+    }
     let decided = round.decide_all(tx, &requests).await?;
     round.store(tx).await?;
+    metrics::deduct_batch(items.len());
     Ok(decided)
 }
 

@@ -4,7 +4,7 @@
 //! millisecond or until a turn is full. An account that somebody else has locked holds nobody up: it leaves its turn and
 //! goes alone from then on, for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use farebox_core::id::AccountId;
 use super::contention::Contention;
 use super::queue::{Queue, Taken};
 use super::round::{Decided, Locking};
-use super::transaction::{self, Concluded};
+use super::transaction::{self, Concluded, Fences};
 use super::{CallError, Outcome, Request, alone};
 use crate::app::App;
+use crate::metrics::{self, DeductType};
 
 /// The most requests that one transaction decides.
 const TURN_MAX: usize = 256;
@@ -43,6 +44,7 @@ pub(super) type Answer = Result<Outcome, CallError>;
 pub(super) struct Item {
     pub(super) request: Request,
     pub(super) account: AccountId,
+    pub(super) arrived: Instant,
     /// When nobody waits for the answer any more.
     pub(super) deadline: Instant,
     /// Until when it waits for units that gateways hold unused.
@@ -129,6 +131,7 @@ impl Drop for Turn<'_> {
             for account in &self.accounts {
                 state.queue.finish(account);
             }
+            metrics::deduct_queue(state.queue.len());
         }
         start(self.app);
     }
@@ -145,6 +148,7 @@ pub(super) fn submit(app: &App, items: Vec<Item>) {
                 Err(full) => item.reply(Err(CallError::Overloaded { count: full.count })),
             }
         }
+        metrics::deduct_queue(state.queue.len());
         let is_busy = 0 < state.shared && state.queue.len() < TURN_MAX;
         if is_busy { Some(!std::mem::replace(&mut state.gathering, true)) } else { None }
     };
@@ -178,18 +182,18 @@ async fn run_shared(app: App, taken: Taken<Item>) {
     let (accounts, items): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
     let _turn = Turn { app: &app, accounts, is_shared: true };
     let items = in_time(items.into_iter().flatten().collect());
-    let concluded = transaction::conclude(&app, items, Locking::Free, &[]).await;
+    let concluded = transaction::conclude(&app, items, Locking::Free, &Fences::new()).await;
     answer(&app, concluded);
 }
 
 async fn run_alone(app: App, account: AccountId, items: Vec<Item>) {
     let _turn = Turn { app: &app, accounts: vec![account.clone()], is_shared: false };
-    let concluded = alone::run(&app, &account, in_time(items)).await;
+    let concluded = alone::run(&app, &account, items).await;
     answer(&app, concluded);
 }
 
 /// The requests whose senders still wait; the others were not had in time.
-fn in_time(items: Vec<Item>) -> Vec<Item> {
+pub(super) fn in_time(items: Vec<Item>) -> Vec<Item> {
     let now = Instant::now();
     let (waiting, late): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| now < item.deadline);
     late.into_iter().for_each(|item| item.reply(Err(CallError::Busy)));
@@ -200,22 +204,50 @@ fn in_time(items: Vec<Item>) -> Vec<Item> {
 fn answer(app: &App, concluded: Concluded) {
     let now = Instant::now();
     let mut again: BTreeMap<AccountId, Vec<Item>> = BTreeMap::new();
+    let mut changed = BTreeSet::new();
     for (item, decided) in concluded {
         match decided {
-            Ok(Decided::Answer(outcome)) => item.reply(Ok(outcome)),
+            Ok(Decided::Answer(outcome)) => {
+                count(app, &item, &outcome);
+                changed.insert(item.account.clone());
+                item.reply(Ok(outcome));
+            }
+            Ok(Decided::Known(outcome)) => item.reply(Ok(outcome)),
             Ok(Decided::Failed(err)) | Err(err) => item.reply(Err(err)),
             Ok(Decided::Recalled) => wait_for_units(app, item, now),
             Ok(Decided::Locked) => {
                 app.turns.state().contention.note(&item.account, now);
                 again.entry(item.account.clone()).or_default().push(item);
             }
-            Ok(Decided::NextRound) => again.entry(item.account.clone()).or_default().push(item),
+            Ok(Decided::Outrun { .. } | Decided::NextRound) => {
+                again.entry(item.account.clone()).or_default().push(item)
+            }
         }
     }
+    forget_hints(app, changed);
     let state = &mut *app.turns.state();
     for (account, items) in again {
         state.queue.put_back(&account, items);
     }
+}
+
+fn count(app: &App, item: &Item, outcome: &Outcome) {
+    let Request::Deduct(request) = &item.request else { return };
+    let service = app.services.label(&request.service);
+    if let Outcome::Deducted(reply) = outcome {
+        let paid_by = DeductType::of(reply.free_units, reply.paid_units);
+        metrics::deducted(&service, paid_by, reply.amount);
+    }
+    metrics::deduct_duration(&service, item.arrived.elapsed());
+}
+
+/// What checks were told is over. Nobody waits for it: a hint ends by itself within a second.
+fn forget_hints(app: &App, accounts: BTreeSet<AccountId>) {
+    if app.cache.is_off() || accounts.is_empty() {
+        return;
+    }
+    let (cache, accounts): (_, Vec<_>) = (app.cache.clone(), accounts.into_iter().collect());
+    tokio::spawn(async move { cache.drop_hints(&accounts).await });
 }
 
 /// Decides a request again when gateways may have given back what it needs, as long as it is patient.

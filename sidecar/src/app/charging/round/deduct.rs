@@ -159,7 +159,7 @@ impl Round<'_> {
 }
 
 /// What pays for these units.
-fn paid_by(units: Split) -> Reason {
+pub(in crate::app::charging) fn paid_by(units: Split) -> Reason {
     match (units.free, units.paid) {
         (_, 0) => Reason::Free,
         (0, _) => Reason::Balance,

@@ -1,0 +1,89 @@
+//! What a check told a moment ago, and what it lets the next one say: yes, never no.
+
+use serde::{Deserialize, Serialize};
+
+use farebox_core::call::{CheckReply, CheckRequest};
+use farebox_core::charge::{self, Verdict};
+use farebox_core::grant::Funds;
+use farebox_core::id::ServiceName;
+use farebox_core::money::Nanos;
+
+use super::round::paid_by;
+
+/// What an account had for one service at the price of the book.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hint {
+    service: ServiceName,
+    free_units: u64,
+    available: Nanos,
+    price: Option<Nanos>,
+    currency: String,
+}
+
+impl Hint {
+    /// What the database told. A price of the request's own is none that others are told.
+    pub(super) fn of(request: &CheckRequest, reply: &CheckReply) -> Option<Self> {
+        request.price.is_none().then(|| Self {
+            service: request.service.clone(),
+            free_units: reply.remaining_free,
+            available: reply.available,
+            price: reply.price,
+            currency: reply.currency.clone(),
+        })
+    }
+
+    /// The answer, if it is yes. A no may have been overtaken by a recharge, or by units that came back.
+    pub(super) fn tell(self, request: &CheckRequest) -> Option<CheckReply> {
+        if self.service != request.service || request.price.is_some() {
+            return None;
+        }
+        let Self { free_units, available, price, currency, .. } = self;
+        match charge::decide(Funds { free_units, available, price }, request.count) {
+            Verdict::Payable(cost) => Some(CheckReply {
+                allowed: true,
+                reason: paid_by(cost.units),
+                remaining_free: free_units,
+                available,
+                cost: cost.amount,
+                price,
+                currency,
+            }),
+            Verdict::Short => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farebox_core::call::Reason;
+
+    fn request(service: &str, count: u64) -> CheckRequest {
+        let (user_id, service) = ("u".parse().unwrap(), service.parse().unwrap());
+        CheckRequest { user_id, service, count, price: None }
+    }
+
+    #[test]
+    fn a_hint_says_yes_for_its_own_service_and_never_no() {
+        let nanos = |text: &str| text.parse::<Nanos>().unwrap();
+        let told = CheckReply {
+            allowed: true,
+            reason: Reason::Free,
+            remaining_free: 2,
+            available: nanos("0.1"),
+            cost: Nanos::ZERO,
+            price: Some(nanos("0.1")),
+            currency: "CNY".to_owned(),
+        };
+        let hint = Hint::of(&request("asset", 1), &told).unwrap();
+        let say = |request| {
+            hint.clone().tell(&request).map(|reply| (reply.reason, reply.cost.to_string()))
+        };
+        assert_eq!(say(request("asset", 3)), Some((Reason::Mixed, "0.1".into())));
+        assert_eq!(say(request("asset", 4)), None, "the database is asked");
+        assert_eq!(say(request("payment", 1)), None);
+        let own_price = CheckRequest { price: Some(nanos("0.01")), ..request("asset", 3) };
+        assert_eq!(say(own_price.clone()), None);
+        assert_eq!(Hint::of(&own_price, &told), None);
+    }
+}
