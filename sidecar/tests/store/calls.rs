@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::fixture::{Fixture, nanos};
 
+mod locks;
 mod stories;
 
 /// Decides one request.
