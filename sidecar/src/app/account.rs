@@ -23,7 +23,7 @@ pub struct AccountView {
     pub currency: String,
     /// Prepaid money, held money included.
     pub balance: Nanos,
-    /// Money that leases hold.
+    /// Money that leases and reservations hold.
     pub held: Nanos,
     /// Balance minus held.
     pub available: Nanos,
@@ -46,7 +46,7 @@ pub struct FreeQuotaView {
     pub total: u64,
     /// Units used.
     pub used: u64,
-    /// Units that leases hold.
+    /// Units that leases and reservations hold.
     pub held: u64,
     /// Units neither used nor held.
     pub remaining: u64,
@@ -62,7 +62,7 @@ pub struct RecordView {
     /// `free`, `balance` or `mixed`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `lease`, `late`, `journal` or `legacy`.
+    /// `lease`, `late`, `journal`, `deduct`, `reserve` or `legacy`.
     pub source: String,
     /// Units.
     pub count: u64,
@@ -76,6 +76,10 @@ pub struct RecordView {
     pub amount: Nanos,
     /// The part of the amount that found no money left.
     pub owed: Nanos,
+    /// Units that went back.
+    pub refunded_units: u64,
+    /// Money that went back.
+    pub refunded_amount: Nanos,
     /// When it was booked, RFC 3339 in UTC.
     pub created_at: String,
 }
@@ -157,6 +161,12 @@ fn record_view(record: Record) -> RecordView {
         unit_price: record.unit_price,
         amount: record.amount,
         owed: record.owed,
+        refunded_units: record.refunded.total(),
+        // A part of the amount, so it does not overflow.
+        refunded_amount: record
+            .unit_price
+            .and_then(|price| price.checked_mul(record.refunded.paid))
+            .unwrap_or(Nanos::ZERO),
         created_at: rfc3339(record.created_at),
     }
 }

@@ -114,7 +114,7 @@ fn describe(account: &AccountView) -> String {
     let mut text = facts(&[
         ("account", account.account.clone()),
         ("balance", money(account.balance)),
-        ("held", format!("{} by open leases", money(account.held))),
+        ("held", format!("{} by open leases and reservations", money(account.held))),
         ("available", money(account.available)),
         ("owed", money(account.receivable)),
     ]);
@@ -157,6 +157,7 @@ fn describe_records(records: &[RecordView]) -> String {
         Column::Number("price"),
         Column::Number("amount"),
         Column::Number("owed"),
+        Column::Number("back"),
     ];
     let rows = records.iter().map(|record| {
         vec![
@@ -170,6 +171,7 @@ fn describe_records(records: &[RecordView]) -> String {
             record.unit_price.map_or_else(|| "-".to_owned(), |price| price.to_string()),
             record.amount.to_string(),
             record.owed.to_string(),
+            record.refunded_amount.to_string(),
         ]
     });
     format!("\nnewest records\n{}", table(&columns, rows))
@@ -220,6 +222,8 @@ mod tests {
                 unit_price: Some(nanos("0.002")),
                 amount: nanos("0.004"),
                 owed: Nanos::ZERO,
+                refunded_units: 1,
+                refunded_amount: nanos("0.002"),
                 created_at: "2026-11-22T14:00:00.000Z".to_owned(),
             }],
         }
@@ -230,7 +234,7 @@ mod tests {
         insta::assert_snapshot!(describe(&account()), @r"
         account    user_test_001
         balance    12.5 CNY
-        held       0.002 CNY by open leases
+        held       0.002 CNY by open leases and reservations
         available  12.498 CNY
         owed       0 CNY
 
@@ -239,8 +243,8 @@ mod tests {
         passport  10000   120    50       9830
 
         newest records
-        booked at                 service  type   source  units  free  paid  price  amount  owed
-        2026-11-22T14:00:00.000Z  payment  mixed  lease       3     1     2  0.002   0.004     0
+        booked at                 service  type   source  units  free  paid  price  amount  owed   back
+        2026-11-22T14:00:00.000Z  payment  mixed  lease       3     1     2  0.002   0.004     0  0.002
         ");
     }
 

@@ -76,6 +76,7 @@ pub(crate) struct Record {
     pub(crate) unit_price: Option<Nanos>,
     pub(crate) amount: Nanos,
     pub(crate) owed: Nanos,
+    pub(crate) refunded: Split,
     pub(crate) created_at: DateTime<Utc>,
 }
 
@@ -92,6 +93,10 @@ fn read(row: &MySqlRow) -> Result<Record, StoreError> {
         unit_price: columns.nanos_or_null("unit_price")?,
         amount: columns.nanos("amount")?,
         owed: columns.nanos("owed")?,
+        refunded: Split {
+            free: columns.units("free_refunded")?,
+            paid: columns.units("paid_refunded")?,
+        },
         created_at: columns.time("created_at")?,
     })
 }
@@ -104,7 +109,7 @@ pub(crate) async fn newest(
 ) -> Result<Vec<Record>, StoreError> {
     let rows = sqlx::query(
         "SELECT billing_record_id, service_name, type, source, count, free_units, paid_units, unit_price, amount, owed,
-                created_at
+                free_refunded, paid_refunded, created_at
          FROM billing_record WHERE user_id = ? ORDER BY created_at DESC, billing_record_id DESC LIMIT ?",
     )
     .bind(account.as_str())
