@@ -1,4 +1,12 @@
 //! The optional Redis connection. Nothing is decided by it: absent, empty or dead, it changes no answer.
+//!
+//! | file | what is in Redis |
+//! |---|---|
+//! | `lock.rs` | locks on charges, with fencing numbers |
+//! | `hint.rs` | what accounts had within the last second |
+//! | `circuit.rs` | nothing: it says when Redis is not asked |
+//!
+//! Orders of the predecessor are read here as well.
 
 use std::fmt;
 use std::sync::Arc;

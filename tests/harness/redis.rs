@@ -58,6 +58,12 @@ impl Redis {
         self.command(&["SET", key, value]);
     }
 
+    /// The value of a key, if it has one without line breaks.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let answer = self.send(&[b"GET", key.as_bytes()]);
+        answer.split_once("\r\n").map(|(_, value)| value.to_owned())
+    }
+
     /// Adds a value to a list; a key that is none yet becomes one.
     pub fn push(&self, key: &str, value: &str) {
         self.command(&["RPUSH", key, value]);
@@ -87,9 +93,11 @@ impl Redis {
 
     /// Sends a command and gives the first line of its answer, such as `:1`.
     pub fn command(&self, words: &[&str]) -> String {
-        self.send(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
+        let answer = self.send(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
+        answer.lines().next().unwrap_or_default().to_owned()
     }
 
+    /// Sends a command and gives its answer: a line, for a value the line of its length and a line for itself.
     fn send(&self, words: &[&[u8]]) -> String {
         let mut command = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
@@ -100,8 +108,11 @@ impl Redis {
         let ask = || -> std::io::Result<String> {
             let mut stream = connect(self.addr)?;
             stream.write_all(&command)?;
-            let mut answer = String::new();
-            BufReader::new(stream).read_line(&mut answer)?;
+            let (mut reader, mut answer) = (BufReader::new(stream), String::new());
+            reader.read_line(&mut answer)?;
+            if answer.starts_with('$') && !answer.starts_with("$-1") {
+                reader.read_line(&mut answer)?;
+            }
             Ok(answer.trim_end().to_owned())
         };
         let words = || String::from_utf8_lossy(&command).into_owned();

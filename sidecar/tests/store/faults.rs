@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use farebox_core::wire::JournalReport;
 use farebox_sidecar::app::SyncError;
+use farebox_sidecar::metrics;
 use farebox_sidecar::store::{Store, StoreError};
 use sqlx::mysql::MySqlConnectOptions;
 
@@ -74,6 +75,38 @@ async fn a_deadlock_is_tried_again() {
     rival.commit().await.unwrap();
     waiting.await.unwrap().unwrap();
     assert_eq!(farebox.quotas("u").await, "asset 3+2/10");
+    farebox.assert_sound().await;
+}
+
+/// How many attempts gave way in this process so far, for a reason or for good.
+fn counted(series: &str) -> u64 {
+    let text = metrics::install().unwrap().render();
+    let value = text.lines().find_map(|line| line.strip_prefix(series)).unwrap();
+    value.trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_of_giving_way_is_tried_again_counted_and_bounded() {
+    let farebox = Fixture::new(&[("asset", 10)], &[]).await;
+    let mut edge = farebox.gateway("edge-1");
+    for (code, account) in [(1213, "a"), (1205, "b"), (1020, "c"), (3572, "d")] {
+        let attempts = format!("billing_transaction_retry_total{{code=\"{code}\"}}");
+        let before = (counted(&attempts), counted("billing_transaction_exhausted_total"));
+        let rows = farebox.database.dump(&["*"], &[]).await;
+        let trigger = "CREATE TRIGGER give_way BEFORE INSERT ON lease FOR EACH ROW";
+        let signal = format!("SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {code}");
+        farebox.database.run(format!("{trigger} {signal}")).await;
+
+        let message = edge.message(vec![], vec![want(account, "asset", 1, 1)], vec![]);
+        let error = edge.deliver(&message).await.unwrap_err();
+        assert!(matches!(error, SyncError::Store(StoreError::Exhausted { .. })), "{error}");
+        assert_eq!(farebox.database.dump(&["*"], &[]).await, rows, "{code} left something");
+        assert!(before.0 + 2 <= counted(&attempts), "{code}: one attempt, and one again");
+        assert!(before.1 < counted("billing_transaction_exhausted_total"));
+
+        farebox.database.run("DROP TRIGGER give_way").await;
+        edge.deliver(&message).await.unwrap();
+    }
     farebox.assert_sound().await;
 }
 
