@@ -27,6 +27,11 @@ pub struct Response {
 const GRPC_FAILURES: [u64; 7] = [2, 4, 8, 12, 13, 14, 15];
 
 impl Response {
+    /// Whether Envoy sends the request through the filters again, instead of this response to the client.
+    pub fn is_redirect(&self) -> bool {
+        self.code_details == b"internal_redirect"
+    }
+
     /// A call succeeds when the upstream (or a direct response of the route) answered whole, and not with a fault of its
     /// own: a 404 is an answer, a 503 is none, and a refusal by a filter behind this one never reached the upstream.
     pub fn ending(&self) -> Ending {

@@ -22,6 +22,9 @@ use crate::stats::Stat;
 use crate::worker::{Next, Worker};
 use abi::{Map, Status};
 
+/// The property of a downstream request that its passes through the filters share.
+const MOVED: &str = "farebox.moved";
+
 /// The plugin configurations of this VM, by root context, and the root context of each stream.
 #[derive(Debug, Default)]
 struct Plugins {
@@ -93,6 +96,12 @@ fn start(configuration: &[u8]) -> Result<Plugin, FieldError> {
         }
     };
     let token = read_token(&config.sidecar.token)?;
+    if !abi::declare_request_property(MOVED) {
+        abi::log(
+            Severity::Warn,
+            "farebox: Envoy does not keep notes across internal redirects; redirected calls are charged again",
+        );
+    }
     let envoy = Envoy {
         cluster: config.sidecar.cluster.clone(),
         authority: config.sidecar.authority.clone(),
@@ -135,7 +144,7 @@ fn on_request_headers(stream: u32) -> Next {
 }
 
 fn on_response_headers(stream: u32) {
-    let charge = with_plugin(stream, |plugin| plugin.worker.charge_of(stream)).flatten();
+    let charge = with_plugin(stream, |plugin| plugin.worker.on_response(stream)).flatten();
     if let Some((charge, source)) = charge {
         abi::replace_header(Map::Response, "x-farebox-charge", &charge.to_string());
         abi::replace_header(Map::Response, "x-farebox-source", source);
@@ -160,10 +169,15 @@ fn call_status() -> u32 {
 
 fn on_log(stream: u32) {
     with_plugin(stream, |plugin| {
-        let caller = plugin.worker.charged_on_success(stream);
-        let ending =
-            caller.map_or(Ending::Success, |caller| current_response(caller.is_grpc).ending());
-        plugin.worker.on_end(&plugin.envoy, stream, ending);
+        let Plugin { worker, envoy } = plugin;
+        let Some(caller) = worker.judged_by_ending(stream) else {
+            return worker.on_end(envoy, stream, Ending::Success);
+        };
+        let response = current_response(caller.is_grpc);
+        match response.is_redirect().then(|| worker.on_redirect(envoy, stream)).flatten() {
+            Some(note) => abi::set_property(MOVED, &note),
+            None => worker.on_end(envoy, stream, response.ending()),
+        }
     });
 }
 
@@ -209,6 +223,10 @@ impl Request for CurrentRequest {
     fn claim(&self, payload: &str, claim: &str) -> Option<Vec<u8>> {
         let path = ["metadata", "filter_metadata", "envoy.filters.http.jwt_authn", payload, claim];
         abi::property(&path)
+    }
+
+    fn moved(&self) -> Option<Vec<u8>> {
+        abi::property(&[MOVED])
     }
 
     fn remove_header(&self, name: &str) {
@@ -262,10 +280,10 @@ impl Host for Envoy {
         }
     }
 
-    fn call_sidecar(&self, body: &[u8]) -> Option<u32> {
+    fn call_sidecar(&self, path: &str, body: &[u8]) -> Option<u32> {
         let headers = pairs::encode(&[
             (":method", "POST"),
-            (":path", farebox_core::wire::SYNC_PATH),
+            (":path", path),
             (":authority", &self.authority),
             ("content-type", "application/json"),
             ("accept-language", "en"),

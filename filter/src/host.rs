@@ -43,8 +43,8 @@ pub trait Host {
     fn shared_get(&self, key: &str) -> Option<(Vec<u8>, u32)>;
     /// Writes a shared value if nobody wrote since `cas` was read.
     fn shared_set(&self, key: &str, value: &[u8], cas: u32) -> SetOutcome;
-    /// Sends a message to the sidecar. The token comes back with the answer; `None` when nothing could be sent.
-    fn call_sidecar(&self, body: &[u8]) -> Option<u32>;
+    /// Sends a message to one of the sidecar's paths. The token comes back with the answer; `None` when nothing could be sent.
+    fn call_sidecar(&self, path: &str, body: &[u8]) -> Option<u32>;
     /// Lets a paused stream go on.
     fn resume(&self, stream: u32);
     /// Answers a paused stream.

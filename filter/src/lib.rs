@@ -10,6 +10,7 @@
 //! | [`record`], [`table`] | leases in shared data: draw, grant, give back; the bounded slot table |
 //! | [`control`] | what the workers of one process agree on: instance, epoch, leader, message numbers |
 //! | [`sync`] | messages to the sidecar and what their replies change |
+//! | [`deduct`], [`undo`] | messages of strict calls, and of charges that are to come back |
 //! | [`waiting`] | calls that are paused until units arrive |
 //! | [`worker`] | one VM: ties the above together behind the [`host::Host`] trait |
 //! | [`answer`] | what a refused caller is told |
@@ -32,6 +33,7 @@
 pub mod answer;
 pub mod config;
 pub mod control;
+pub mod deduct;
 pub mod ending;
 #[cfg(target_os = "wasi")]
 mod envoy;
@@ -46,5 +48,6 @@ pub mod rule;
 pub mod stats;
 pub mod sync;
 pub mod table;
+pub mod undo;
 pub mod waiting;
 pub mod worker;

@@ -17,6 +17,8 @@ pub trait Request {
     fn route_metadata(&self) -> Vec<u8>;
     /// A claim of a verified token.
     fn claim(&self, payload: &str, claim: &str) -> Option<Vec<u8>>;
+    /// The note that [`crate::worker::Worker::on_redirect`] left with the downstream request.
+    fn moved(&self) -> Option<Vec<u8>>;
     /// Removes a header that only this filter may set.
     fn remove_header(&self, name: &str);
     /// Sets a header for the service behind the route.

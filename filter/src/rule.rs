@@ -33,6 +33,15 @@ impl OnUnreachable {
     }
 }
 
+/// Who decides about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// This gateway, from units that were set aside for it.
+    Lease,
+    /// The sidecar, about each call.
+    Strict,
+}
+
 /// A complete rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
@@ -60,6 +69,8 @@ pub struct Metered {
     pub charge_on: ChargeOn,
     /// What happens without unit and sidecar.
     pub on_unreachable: OnUnreachable,
+    /// Who decides about a call.
+    pub mode: Mode,
     /// Whether calls are charged but never refused.
     pub shadow: bool,
 }
@@ -124,6 +135,7 @@ pub struct Partial {
     units: Option<u64>,
     charge_on: Option<ChargeOn>,
     on_unreachable: Option<OnUnreachable>,
+    mode: Option<Mode>,
     shadow: Option<bool>,
     assert_identity: Option<bool>,
 }
@@ -150,8 +162,9 @@ impl Partial {
                 self.units = Some(parse_units(text).ok_or_else(|| choice("0 to 2147483647"))?);
             }
             ("units", _) => return Err(choice("0 to 2147483647")),
-            ("mode", Value::Text(text)) if text == "lease" => {}
-            ("mode", _) => return Err(choice("\"lease\", the mode that this version has")),
+            ("mode", Value::Text(text)) if text == "lease" => self.mode = Some(Mode::Lease),
+            ("mode", Value::Text(text)) if text == "strict" => self.mode = Some(Mode::Strict),
+            ("mode", _) => return Err(choice("\"lease\" or \"strict\"")),
             ("charge_on", Value::Text(text)) if text == "request" => {
                 self.charge_on = Some(ChargeOn::Request);
             }
@@ -187,6 +200,7 @@ impl Partial {
             units: other.units.or(self.units),
             charge_on: other.charge_on.or(self.charge_on),
             on_unreachable: other.on_unreachable.or(self.on_unreachable),
+            mode: other.mode.or(self.mode),
             shadow: other.shadow.or(self.shadow),
             assert_identity: other.assert_identity.or(self.assert_identity),
         }
@@ -214,6 +228,7 @@ impl Partial {
                 units: self.units.unwrap_or(1),
                 charge_on: self.charge_on.unwrap_or(ChargeOn::Request),
                 on_unreachable: self.on_unreachable.unwrap_or(OnUnreachable::Deny),
+                mode: self.mode.unwrap_or(Mode::Lease),
                 shadow,
             }),
         };
@@ -380,6 +395,21 @@ mod tests {
         let Ok(Some(Rule::Metered(rule))) = rule else { panic!("{rule:?}") };
         assert_eq!((rule.price, rule.units, rule.shadow), (None, 1, false));
         assert_eq!((rule.charge_on, rule.on_unreachable), (ChargeOn::Request, OnUnreachable::Deny));
+        assert_eq!(rule.mode, Mode::Lease);
+    }
+
+    #[test]
+    fn the_mode_comes_from_the_table_or_from_the_route() {
+        let mode = |table: &[_], metadata: &[(&[u8], &[u8])]| {
+            let rule = partial(table).unwrap().overridden_by(&from_metadata(metadata).unwrap());
+            let Ok(Some(Rule::Metered(rule))) = rule.complete(METADATA) else { panic!("{rule:?}") };
+            rule.mode
+        };
+        let asset = ("service", text("asset"));
+        let (strict, lease) = (("mode", text("strict")), ("mode", text("lease")));
+        assert_eq!(mode(&[asset.clone(), strict.clone()], &[]), Mode::Strict);
+        assert_eq!(mode(&[asset.clone(), lease], &[(b"mode", b"strict")]), Mode::Strict);
+        assert_eq!(mode(&[asset, strict], &[(b"mode", b"lease")]), Mode::Lease);
     }
 
     #[test]
@@ -406,11 +436,7 @@ mod tests {
                 text("2147483648"),
                 "rules[0].units is \"2147483648\": write 0 to 2147483647",
             ),
-            (
-                "mode",
-                text("strict"),
-                "rules[0].mode is \"strict\": write \"lease\", the mode that this version has",
-            ),
+            ("mode", text("exact"), "rules[0].mode is \"exact\": write \"lease\" or \"strict\""),
             (
                 "on_unreachable",
                 text("grace(0)"),

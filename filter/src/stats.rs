@@ -27,13 +27,25 @@ pub enum Stat {
     SyncOk,
     /// Messages that failed.
     SyncFailed,
+    /// Strict calls that the sidecar decided.
+    DeductOk,
+    /// Deducts without an answer that could be used.
+    DeductFailed,
+    /// Charges of strict calls that are to come back: the call failed, its client left, or nobody knows.
+    UndoQueued,
+    /// Of these, the ones that the sidecar has taken in.
+    UndoDone,
+    /// Of these, the ones given up because too many waited.
+    UndoDropped,
+    /// Calls that Envoy sent through the filters again, and that were charged the first time.
+    Redirected,
     /// Units drawn and not yet acknowledged by the sidecar: what a killed process would lose.
     UnreportedUnits,
 }
 
 impl Stat {
     /// Every statistic, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::Admitted,
         Self::RefusedBalance,
         Self::RefusedQuota,
@@ -46,6 +58,12 @@ impl Stat {
         Self::CasConflicts,
         Self::SyncOk,
         Self::SyncFailed,
+        Self::DeductOk,
+        Self::DeductFailed,
+        Self::UndoQueued,
+        Self::UndoDone,
+        Self::UndoDropped,
+        Self::Redirected,
         Self::UnreportedUnits,
     ];
 
@@ -64,6 +82,12 @@ impl Stat {
             Self::CasConflicts => "farebox_cas_conflicts",
             Self::SyncOk => "farebox_sync_ok",
             Self::SyncFailed => "farebox_sync_failed",
+            Self::DeductOk => "farebox_deduct_ok",
+            Self::DeductFailed => "farebox_deduct_failed",
+            Self::UndoQueued => "farebox_undo_queued",
+            Self::UndoDone => "farebox_undo_done",
+            Self::UndoDropped => "farebox_undo_dropped",
+            Self::Redirected => "farebox_redirected",
             Self::UnreportedUnits => "farebox_unreported_units",
         }
     }

@@ -73,9 +73,9 @@ impl Waiting {
         self.keys.is_empty()
     }
 
-    /// Whether no more calls may wait.
-    pub fn is_full(&self) -> bool {
-        WAITING_MAX <= self.keys.len()
+    /// How many calls wait.
+    pub fn len(&self) -> usize {
+        self.keys.len()
     }
 
     /// Adds a call at the end of its key's queue.
@@ -171,7 +171,7 @@ impl Waiting {
 mod tests {
     use super::*;
     use crate::record::ChargeOn;
-    use crate::rule::OnUnreachable;
+    use crate::rule::{Mode, OnUnreachable};
     use farebox_core::code::Language;
     #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -183,6 +183,7 @@ mod tests {
             units: 2,
             charge_on: ChargeOn::Request,
             on_unreachable: OnUnreachable::Deny,
+            mode: Mode::Lease,
             shadow: false,
         };
         let key = LeaseKey {

@@ -2,6 +2,10 @@
 
 mod asking;
 mod leading;
+mod moving;
+mod strict;
+mod ticket;
+mod undoing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,18 +17,22 @@ use farebox_core::wire::{LeaseKey, Report};
 use crate::answer::{Caller, Funds, Reason};
 use crate::config::Config;
 use crate::control;
-use crate::ending::Ending;
 use crate::host::Host;
 use crate::identity;
 use crate::pairs;
-use crate::record::{ChargeOn, Drawn, Record};
+use crate::record::{Drawn, Record};
 use crate::request::{Request, caller_of, header, strip_own_headers};
 use crate::routes::{Parsed, Routes};
+use crate::rule::Mode;
 use crate::stats::Stat;
 use crate::sync::{self, Sent, Timing};
 use crate::table::{self, Set, Write};
-use crate::waiting::{Call, Waiter, Waiting};
+use crate::waiting::{Call, WAITING_MAX, Waiter, Waiting};
 use asking::Question;
+use moving::Moved;
+use strict::Strict;
+use ticket::{Source, Ticket};
+use undoing::Undoing;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,27 +43,9 @@ pub enum Next {
     Pause,
 }
 
-/// An admitted call, as far as it must be remembered until it ends.
-#[derive(Debug, Clone, Copy)]
-struct Ticket {
-    set: usize,
-    source: Units,
-    units: u64,
-    drawn: Drawn,
-    charge_on: ChargeOn,
-    caller: Caller,
-}
-
-/// Where a call's units are booked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Units {
-    Lease(u64),
-    JournalLine(u64),
-}
-
 /// What a draw came to.
 enum Draw {
-    Done { lease: u64, drawn: Drawn, must_queue: bool },
+    Done { source: Source, drawn: Drawn },
     Lacking,
     Refused(Record),
     Stuck,
@@ -76,6 +66,9 @@ pub struct Worker {
     /// The request whose callback is running, and what becomes of it: it is not paused yet, so it cannot be resumed.
     arriving: Option<(u32, Next)>,
     tickets: BTreeMap<u32, Ticket>,
+    moved: Moved,
+    strict: Strict,
+    undos: Undoing,
     questions: BTreeMap<u32, Question>,
     /// A report of the leader that was not answered; it is sent again as it was.
     unanswered: Option<Sent>,
@@ -105,6 +98,9 @@ impl Worker {
             waiting: Waiting::default(),
             arriving: None,
             tickets: BTreeMap::new(),
+            moved: Moved::default(),
+            strict: Strict::default(),
+            undos: Undoing::default(),
             questions: BTreeMap::new(),
             unanswered: None,
             orphans: BTreeMap::new(),
@@ -138,6 +134,7 @@ impl Worker {
         let bytes = request.headers();
         let headers = pairs::decode(&bytes);
         strip_own_headers(&headers, request);
+        let is_charged = self.take_over(host, stream, request);
         let caller = caller_of(&headers);
         let (shadow, metered) = match self.routes.rule_of(
             host,
@@ -163,6 +160,9 @@ impl Worker {
             return Next::Continue;
         };
         let key = LeaseKey { account, service: rule.service.clone(), price: rule.price };
+        if is_charged {
+            return Next::Continue;
+        }
         self.meter(host, Call { stream, key, rule, caller })
     }
 
@@ -178,12 +178,15 @@ impl Worker {
             return Next::Continue;
         }
         let now = host.now_ms();
+        if call.rule.mode == Mode::Strict {
+            return self.deduct(host, call, now);
+        }
         let Some(seed) = self.seed(host) else { return self.unreachable(host, &call, now) };
         // Calls that wait already are served first.
         if self.waiting.group(&call.key).is_none() {
             match draw(host, seed, &call, now) {
-                Draw::Done { lease, drawn, must_queue } => {
-                    self.admit(host, seed, &call, Units::Lease(lease), drawn, must_queue);
+                Draw::Done { source, drawn } => {
+                    self.admit(host, &call, source, drawn);
                     return Next::Continue;
                 }
                 Draw::Refused(record) => return self.refused(host, &call, &record, now),
@@ -194,7 +197,7 @@ impl Worker {
         if now < self.away_until_ms {
             return self.unreachable(host, &call, now);
         }
-        if self.waiting.is_full() {
+        if self.is_crowded() {
             return turn_away(host, &call, &Reason::Overloaded);
         }
         let until_ms = now.saturating_add(self.config.max_wait_ms);
@@ -205,35 +208,16 @@ impl Worker {
         self.arriving.take().map_or(Next::Pause, |(_, next)| next)
     }
 
+    /// Whether no more calls may wait.
+    fn is_crowded(&self) -> bool {
+        WAITING_MAX <= self.waiting.len().saturating_add(self.strict.len())
+    }
+
     /// Lets a call go on that has waited, or that is just arriving.
     fn release(&mut self, host: &impl Host, stream: u32) {
         match &mut self.arriving {
             Some((arriving, next)) if *arriving == stream => *next = Next::Continue,
             Some(_) | None => host.resume(stream),
-        }
-    }
-
-    fn admit(
-        &mut self,
-        host: &impl Host,
-        seed: u64,
-        call: &Call,
-        source: Units,
-        drawn: Drawn,
-        must_queue: bool,
-    ) {
-        let set = table::set_of(seed, &call.key);
-        if must_queue {
-            control::mark_changed(host, set);
-        }
-        host.count(Stat::Admitted, 1);
-        let charge_on = call.rule.charge_on;
-        if charge_on == ChargeOn::Success || self.config.response_headers {
-            let units = call.rule.units;
-            self.tickets.insert(
-                call.stream,
-                Ticket { set, source, units, drawn, charge_on, caller: call.caller },
-            );
         }
     }
 
@@ -255,7 +239,11 @@ impl Worker {
                 paid: call.rule.units,
                 price: call.key.price.unwrap_or(Nanos::ZERO),
             };
-            self.admit(host, seed, call, Units::JournalLine(line), drawn, must_queue);
+            let set = table::set_of(seed, &call.key);
+            if must_queue {
+                control::mark_changed(host, set);
+            }
+            self.admit(host, call, Source::JournalLine { set, line }, drawn);
             return Next::Continue;
         }
         turn_away(host, call, &Reason::Unreachable)
@@ -285,75 +273,34 @@ impl Worker {
         })
         .flatten()
     }
-
-    // === Responses and endings
-
-    /// The response begins: what the call costs, for an admitted call.
-    pub fn charge_of(&self, stream: u32) -> Option<(Nanos, &'static str)> {
-        if !self.config.response_headers {
-            return None;
-        }
-        let Ticket { drawn: Drawn { free, paid, price }, .. } = self.tickets.get(&stream)?;
-        let source = match (free, paid) {
-            (_, 0) => "free",
-            (0, _) => "balance",
-            (_, _) => "mixed",
-        };
-        Some((price.checked_mul(*paid).unwrap_or(Nanos::MAX), source))
-    }
-
-    /// The caller of a running call that is charged only if it ends well.
-    pub fn charged_on_success(&self, stream: u32) -> Option<Caller> {
-        let ticket = self.tickets.get(&stream)?;
-        (ticket.charge_on == ChargeOn::Success).then_some(ticket.caller)
-    }
-
-    /// The stream has ended.
-    pub fn on_end(&mut self, host: &impl Host, stream: u32, ending: Ending) {
-        self.waiting.remove(stream);
-        let Some(ticket) = self.tickets.remove(&stream) else { return };
-        if ticket.charge_on == ChargeOn::Request {
-            return;
-        }
-        let succeeded = ending == Ending::Success;
-        let must_queue = table::update(host, ticket.set, |content| {
-            let found = match ticket.source {
-                Units::Lease(lease) => content.lease(lease),
-                Units::JournalLine(line) => content.journal(line),
-            };
-            let Some((place, mut record)) = found else { return (false, Write::No) };
-            match ticket.source {
-                Units::Lease(_) => record.finish(ticket.units, ticket.drawn.free, succeeded),
-                Units::JournalLine(_) => record.journal.finish(ticket.units, succeeded),
-            }
-            let must_queue = !std::mem::replace(&mut record.queued, true);
-            content.put(place, &record);
-            (must_queue, Write::Yes)
-        });
-        if must_queue == Some(true) {
-            control::mark_changed(host, ticket.set);
-        }
-    }
 }
 
 /// Draws a call's units from the shared lease.
 fn draw(host: &impl Host, seed: u64, call: &Call, now: u64) -> Draw {
+    let set = table::set_of(seed, &call.key);
     let attempt = |content: &mut Set| {
         let units = call.rule.units;
         let Some((place, mut record)) = content.current(&call.key) else {
-            return (Draw::Lacking, Write::No);
+            return ((Draw::Lacking, false), Write::No);
         };
         match record.draw(units, call.rule.charge_on, now) {
             Ok(drawn) => {
                 let must_queue = !std::mem::replace(&mut record.queued, true);
                 content.put(place, &record);
-                (Draw::Done { lease: record.lease, drawn, must_queue }, Write::Yes)
+                let source = Source::Lease { set, lease: record.lease };
+                ((Draw::Done { source, drawn }, must_queue), Write::Yes)
             }
-            Err(lacking) if record.refuses(lacking, now) => (Draw::Refused(record), Write::No),
-            Err(_) => (Draw::Lacking, Write::No),
+            Err(lacking) if record.refuses(lacking, now) => {
+                ((Draw::Refused(record), false), Write::No)
+            }
+            Err(_) => ((Draw::Lacking, false), Write::No),
         }
     };
-    table::update(host, table::set_of(seed, &call.key), attempt).unwrap_or(Draw::Stuck)
+    let (draw, must_queue) = table::update(host, set, attempt).unwrap_or((Draw::Stuck, false));
+    if must_queue {
+        control::mark_changed(host, set);
+    }
+    draw
 }
 
 fn refuse(host: &impl Host, stream: u32, caller: Caller, reason: &Reason) -> Next {

@@ -13,6 +13,7 @@ mod payment_service;
 mod payment_tls;
 mod processes;
 mod recharge;
+mod redirects;
 mod routes;
 mod streams;
 

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | anything | 200, the request's method, path and headers as JSON |
 //! | `status/503` | that status |
+//! | `redirect?to=/coin/x` | 302 to that path of the same host |
 //! | `slow?ms=300` | 200 after a while |
 //! | `stream?name=x` | 200 and a chunk every 20 ms until [`Upstream::finish`] is called with the name |
 //! | `grpc` | a gRPC-like reply: one empty message, `grpc-status: 0` in trailers |
@@ -98,6 +99,11 @@ async fn answer(State(seen): State<Arc<Seen>>, request: Request) -> Response {
         [.., "status", code] => {
             let code = code.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
             code.unwrap_or(StatusCode::BAD_REQUEST).into_response()
+        }
+        [.., "redirect"] => {
+            let host = header_text(request.headers(), "host");
+            let to = format!("http://{host}{}", parameter(&request, "to"));
+            (StatusCode::FOUND, [(header::LOCATION, to)]).into_response()
         }
         [.., "slow"] => {
             let wait = parameter(&request, "ms").parse().unwrap_or(100);

@@ -90,6 +90,20 @@ unsafe extern "C" {
         value: *mut *mut u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        results: *mut *mut u8,
+        results_size: *mut usize,
+    ) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
         key_size: usize,
@@ -218,6 +232,34 @@ pub(super) fn property(path: &[&str]) -> Option<Vec<u8>> {
     returned_bytes(|value, size| unsafe {
         proxy_get_property(path.as_ptr(), path.len(), value, size)
     })
+}
+
+/// Sets a property of the current stream. One that was declared lives as long as was declared.
+pub(super) fn set_property(name: &str, value: &[u8]) {
+    // SAFETY: the host copies name and value during the call.
+    unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+}
+
+/// Declares a property of bytes that lives as long as the downstream request, whatever runs its filters again.
+///
+/// The argument is Envoy's message `DeclarePropertyArguments` (source/extensions/common/wasm/ext/declare_property.proto):
+/// 1 is the name, 5 the life span, of which 1 is the downstream request's.
+pub(super) fn declare_request_property(name: &str) -> bool {
+    let function = "declare_property";
+    let length = u8::try_from(name.len()).unwrap_or(0);
+    let arguments = [&[0x0a, length], name.as_bytes(), &[0x28, 1]].concat();
+    // SAFETY: the host reads name and arguments during the call; the out-pointers live through it.
+    let result = returned_bytes(|value, size| unsafe {
+        proxy_call_foreign_function(
+            function.as_ptr(),
+            function.len(),
+            arguments.as_ptr(),
+            arguments.len(),
+            value,
+            size,
+        )
+    });
+    result.is_some()
 }
 
 pub(super) fn get_shared_data(key: &str) -> Option<(Vec<u8>, u32)> {

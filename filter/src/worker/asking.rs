@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use farebox_core::limits::SYNC_ITEMS_MAX;
-use farebox_core::wire::{LeaseKey, SyncReply, SyncRequest};
+use farebox_core::wire::{LeaseKey, SYNC_PATH, SyncReply, SyncRequest};
 
-use super::{Draw, Next, Units, Worker, draw, turn_away};
+use super::{Draw, Next, Worker, draw, turn_away};
 use crate::answer::Reason;
 use crate::control::{self, Control};
 use crate::host::{Host, Severity};
@@ -19,11 +19,11 @@ const QUESTIONS_MAX: usize = 8;
 /// Keys in one question. Each may bring the reports of its whole set along, and a message has room for all of them.
 const KEYS_MAX: usize = SYNC_ITEMS_MAX / table::WAYS_MAX / 2;
 /// How long the sidecar counts as away after a call to it failed.
-const AWAY_MS: u64 = 500;
+pub(super) const AWAY_MS: u64 = 500;
 /// How much later than its timeout the answer to a question may be taken in.
-const ANSWER_SLACK_MS: u64 = 250;
+pub(super) const ANSWER_SLACK_MS: u64 = 250;
 /// How long a call waits before it asks again after a reply that neither granted nor refused.
-const RETRY_MS: u64 = 50;
+pub(super) const RETRY_MS: u64 = 50;
 
 /// A message on its way, and who waits for its answer.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Worker {
 
     pub(super) fn dispatch(&mut self, host: &impl Host, question: Question, now: u64) {
         let body = serde_json::to_vec(&question.sent.request).unwrap_or_default();
-        match host.call_sidecar(&body) {
+        match host.call_sidecar(SYNC_PATH, &body) {
             Some(token) => {
                 self.questions.insert(token, question);
             }
@@ -118,18 +118,18 @@ impl Worker {
 
     /// The sidecar answered, or Envoy did in its place: status 0 for a reset.
     pub fn on_answer(&mut self, host: &impl Host, token: u32, status: u32, body: &[u8]) {
-        let Some(question) = self.questions.remove(&token) else { return };
         let now = host.now_ms();
+        let Some(question) = self.questions.remove(&token) else {
+            self.on_undo_answer(host, token, status, body, now);
+            self.on_deduct_answer(host, token, status, body, now);
+            return self.set_pace(host);
+        };
         let reply =
             if status == 200 { serde_json::from_slice::<SyncReply>(body).ok() } else { None };
         match reply {
             Some(reply) => self.on_reply(host, question, &reply, now),
             None => {
-                let text = String::from_utf8_lossy(body.get(..300).unwrap_or(body)).into_owned();
-                host.log(
-                    Severity::Warn,
-                    &format!("farebox: the sidecar answered {status}: {text}"),
-                );
+                log_answer(host, status, body);
                 if status == 409 {
                     // Another epoch, or a number that the sidecar knows with another body: begin anew.
                     control::set_epoch(host, 0);
@@ -172,8 +172,8 @@ impl Worker {
             }
             let Some(call) = self.waiting.pop(key) else { return };
             let next = match outcome {
-                Draw::Done { lease, drawn, must_queue } => {
-                    self.admit(host, seed, &call, Units::Lease(lease), drawn, must_queue);
+                Draw::Done { source, drawn } => {
+                    self.admit(host, &call, source, drawn);
                     Next::Continue
                 }
                 Draw::Refused(record) => self.refused(host, &call, &record, now),
@@ -206,13 +206,12 @@ impl Worker {
         let seed = self.seed(host);
         while let Some(call) = self.waiting.pop(key) {
             // Another worker may have brought units meanwhile.
-            let drawn = seed.map(|seed| (seed, draw(host, seed, &call, now)));
-            let next = match drawn {
-                Some((seed, Draw::Done { lease, drawn, must_queue })) => {
-                    self.admit(host, seed, &call, Units::Lease(lease), drawn, must_queue);
+            let next = match seed.map(|seed| draw(host, seed, &call, now)) {
+                Some(Draw::Done { source, drawn }) => {
+                    self.admit(host, &call, source, drawn);
                     Next::Continue
                 }
-                Some((_, Draw::Refused(_) | Draw::Lacking | Draw::Stuck)) | None => match reason {
+                Some(Draw::Refused(_) | Draw::Lacking | Draw::Stuck) | None => match reason {
                     Reason::Unreachable => self.unreachable(host, &call, now),
                     reason => turn_away(host, &call, reason),
                 },
@@ -222,6 +221,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// Writes an answer that is of no use to the log.
+pub(super) fn log_answer(host: &impl Host, status: u32, body: &[u8]) {
+    let text = String::from_utf8_lossy(body.get(..300).unwrap_or(body));
+    host.log(Severity::Warn, &format!("farebox: the sidecar answered {status}: {text}"));
 }
 
 /// When the calls of a key that the reply did not help are asked for again.

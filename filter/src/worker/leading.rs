@@ -30,6 +30,9 @@ impl Worker {
             }
         }
         self.ask(host, now);
+        self.look_after_strict(host, now);
+        self.send_undos(host, now);
+        self.settle_moved(host, now);
         self.set_pace(host);
         if control::lead(host, self.name, now) {
             self.report(host, now);
@@ -38,7 +41,7 @@ impl Worker {
 
     /// Ticks come faster while calls wait for units that are on their way back.
     pub(super) fn set_pace(&mut self, host: &impl Host) {
-        let fast = !self.waiting.is_empty();
+        let fast = !self.waiting.is_empty() || self.strict.has_due();
         if fast != self.ticks_fast {
             self.ticks_fast = fast;
             let period = if fast { FAST_TICK_MS } else { self.config.sync_interval_ms };

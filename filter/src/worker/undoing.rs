@@ -1,0 +1,67 @@
+//! Charges of strict calls that come back: sent to the sidecar at once, and again until it has taken them in.
+
+use std::rc::Rc;
+
+use farebox_core::call::REFUND_PATH;
+
+use super::Worker;
+use super::asking::log_answer;
+use crate::host::{Host, Severity};
+use crate::stats::Stat;
+use crate::undo::{Charge, UNDOS_MAX, Undos};
+
+/// Charges on their way back, and the message that carries them.
+#[derive(Debug, Default)]
+pub(super) struct Undoing {
+    undos: Undos,
+    token: Option<u32>,
+}
+
+impl Worker {
+    /// Has a charge come back, whether it was made or not.
+    pub(super) fn undo(&mut self, host: &impl Host, charge: Rc<Charge>) {
+        host.count(Stat::UndoQueued, 1);
+        let dropped = self.undos.undos.push(charge);
+        if 0 < dropped {
+            host.count(Stat::UndoDropped, dropped);
+            let text = format!(
+                "farebox: more than {UNDOS_MAX} charges of failed calls wait to be undone; {dropped} stay charged"
+            );
+            host.log(Severity::Error, &text);
+        }
+        self.send_undos(host, host.now_ms());
+    }
+
+    /// Sends what waits, unless a message is on its way.
+    pub(super) fn send_undos(&mut self, host: &impl Host, now: u64) {
+        let Some(body) = self.undos.undos.next_message(now) else { return };
+        self.undos.token = host.call_sidecar(REFUND_PATH, &body);
+        if self.undos.token.is_none() {
+            self.undos.undos.on_answer(0, &[], now);
+        }
+    }
+
+    pub(super) fn on_undo_answer(
+        &mut self,
+        host: &impl Host,
+        token: u32,
+        status: u32,
+        body: &[u8],
+        now: u64,
+    ) {
+        if self.undos.token != Some(token) {
+            return;
+        }
+        self.undos.token = None;
+        let answered = self.undos.undos.on_answer(status, body, now);
+        host.count(Stat::UndoDone, answered.done);
+        if 0 < answered.kept {
+            log_answer(host, status, body);
+        }
+        for key in &answered.refused {
+            let text = format!("farebox: the sidecar does not undo the charge {key}");
+            host.log(Severity::Error, &text);
+        }
+        self.send_undos(host, now);
+    }
+}
