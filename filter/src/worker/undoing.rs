@@ -5,7 +5,7 @@ use std::rc::Rc;
 use farebox_core::call::REFUND_PATH;
 
 use super::Worker;
-use super::asking::log_answer;
+use super::asking::{ANSWER_SLACK_MS, log_answer};
 use crate::host::{Host, Severity};
 use crate::stats::Stat;
 use crate::undo::{Charge, UNDOS_MAX, Undos};
@@ -15,6 +15,8 @@ use crate::undo::{Charge, UNDOS_MAX, Undos};
 pub(super) struct Undoing {
     undos: Undos,
     token: Option<u32>,
+    /// Envoy answers every message within its timeout; this one counts as lost if it should not.
+    lost_at_ms: u64,
 }
 
 impl Worker {
@@ -34,7 +36,13 @@ impl Worker {
 
     /// Sends what waits, unless a message is on its way.
     pub(super) fn send_undos(&mut self, host: &impl Host, now: u64) {
+        if self.undos.token.is_some() && self.undos.lost_at_ms <= now {
+            self.undos.token = None;
+            self.undos.undos.on_answer(0, &[], now);
+        }
         let Some(body) = self.undos.undos.next_message(now) else { return };
+        let answer_within_ms = self.config.sidecar.timeout_ms.saturating_add(ANSWER_SLACK_MS);
+        self.undos.lost_at_ms = now.saturating_add(answer_within_ms);
         self.undos.token = host.call_sidecar(REFUND_PATH, &body);
         if self.undos.token.is_none() {
             self.undos.undos.on_answer(0, &[], now);

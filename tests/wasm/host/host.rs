@@ -32,6 +32,8 @@ pub struct Settings {
     pub environment: Vec<(String, String)>,
     /// How streams end.
     pub end_order: EndOrder,
+    /// Whether the host knows the foreign function `declare_property`.
+    pub declares_properties: bool,
     /// The seed of what guests get as random bytes.
     pub seed: u64,
 }
@@ -46,6 +48,7 @@ impl Default for Settings {
             clusters: BTreeSet::new(),
             environment: Vec::new(),
             end_order: EndOrder::LogThenDone,
+            declares_properties: true,
             seed: 1,
         }
     }

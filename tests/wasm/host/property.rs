@@ -106,9 +106,58 @@ impl Value {
     }
 }
 
+/// How long a property that a guest set lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LifeSpan {
+    /// As long as one pass through the filters.
+    FilterChain,
+    /// As long as the downstream request.
+    DownstreamRequest,
+}
+
+/// A guest's declaration of a property: Envoy's message `DeclarePropertyArguments`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Declared {
+    pub(crate) name: String,
+    pub(crate) life_span: LifeSpan,
+}
+
+impl Declared {
+    /// Reads the message's fields 1 (name) and 5 (life span); of the others, field 3 may say that the value is bytes.
+    pub(crate) fn read(mut bytes: &[u8]) -> Option<Self> {
+        let mut declared = Self { name: String::new(), life_span: LifeSpan::FilterChain };
+        while let Some((tag, rest)) = bytes.split_first() {
+            let (number, rest) = rest.split_first()?;
+            bytes = rest;
+            match (tag, number) {
+                (0x0a, length) => {
+                    let (name, rest) = bytes.split_at_checked(usize::from(*length))?;
+                    declared.name = String::from_utf8(name.to_vec()).ok()?;
+                    bytes = rest;
+                }
+                (0x28, 0) => declared.life_span = LifeSpan::FilterChain,
+                (0x28, 1) => declared.life_span = LifeSpan::DownstreamRequest,
+                (0x18, 0) => {}
+                (_, _) => return None,
+            }
+        }
+        (!declared.name.is_empty()).then_some(declared)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_declaration_reads_as_envoy_reads_it() {
+        let bytes = [&[0x0a, 3], &b"a.b"[..], &[0x28, 1]].concat();
+        let expected = Declared { name: "a.b".to_owned(), life_span: LifeSpan::DownstreamRequest };
+        assert_eq!(Declared::read(&bytes), Some(expected));
+        for bytes in [&b""[..], &[0x0a, 9, b'a'], &[0x28, 1], &[0x30, 0], &[0x0a]] {
+            assert_eq!(Declared::read(bytes), None, "{bytes:?}");
+        }
+    }
 
     #[test]
     fn metadata_reads_as_in_envoy() {

@@ -5,17 +5,19 @@
 //! message it checks its books itself: nothing is held that is not there, and what is held is what open leases hold.
 
 mod books;
+mod calls;
 mod grants;
 mod view;
 
 use std::collections::BTreeMap;
 
+use farebox_core::call::{DEDUCT_PATH, REFUND_PATH};
 use farebox_core::grant::{Funds, Split};
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::lease::{Lease, Usage};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{
-    Ack, JournalAck, JournalReport, LeaseKey, Recall, Report, SyncReply, SyncRequest,
+    Ack, JournalAck, JournalReport, LeaseKey, Recall, Report, SYNC_PATH, SyncReply, SyncRequest,
 };
 
 pub use self::books::{Account, Charge, Kind, Quota};
@@ -62,6 +64,7 @@ pub struct FakeSidecar {
     replies: BTreeMap<(String, String, u64), (Vec<u8>, Reply)>,
     journal: BTreeMap<(String, String, u64), u64>,
     charges: Vec<Charge>,
+    calls: calls::Calls,
     requests: Vec<SyncRequest>,
     last_lease: u64,
     /// How long a lease stands, in milliseconds.
@@ -92,6 +95,7 @@ impl FakeSidecar {
             replies: BTreeMap::new(),
             journal: BTreeMap::new(),
             charges: Vec::new(),
+            calls: calls::Calls::default(),
             requests: Vec::new(),
             last_lease: 0,
             ttl_ms: TTL_MS,
@@ -160,6 +164,16 @@ impl FakeSidecar {
     }
 
     // --- One message ---
+
+    /// Answers a message by the path to which it was sent; `None` for a path that no gateway calls.
+    pub fn answer_at(&mut self, path: &str, body: &[u8], now_ms: u64) -> Option<Reply> {
+        match path {
+            SYNC_PATH => Some(self.sync(body, now_ms)),
+            DEDUCT_PATH => Some(self.deduct(body)),
+            REFUND_PATH => Some(self.refund(body)),
+            _ => None,
+        }
+    }
 
     /// Takes a message in, at a moment of the sidecar's own clock.
     pub fn sync(&mut self, body: &[u8], now_ms: u64) -> Reply {

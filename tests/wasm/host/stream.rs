@@ -192,6 +192,18 @@ pub(crate) struct StreamRecord {
 }
 
 impl StreamRecord {
+    /// The request as it went on, without what is known about its end.
+    pub(crate) fn as_request(&self) -> Request {
+        let kept = ["xds", "metadata"].into_iter().filter_map(|name| {
+            self.properties.find(&[name]).map(|value| (name.to_owned(), value.clone()))
+        });
+        Request {
+            headers: self.request.clone(),
+            properties: Value::Map(kept.collect()),
+            end_of_stream: true,
+        }
+    }
+
     pub(crate) fn new(request: Request) -> Self {
         Self {
             state: State::Deciding,
@@ -282,6 +294,26 @@ impl Stream {
             response.add(name, value);
         }
         self.vm.respond(self.id, status, response, "via_upstream");
+    }
+
+    /// Envoy follows the upstream's redirect itself: the request goes through the filter again, with another path.
+    #[track_caller]
+    pub fn redirect(&self, path: &str) -> Self {
+        self.redirect_to(path, |request| request)
+    }
+
+    /// Like [`Stream::redirect`]; `change` does what the other route and the filters before this one do.
+    #[track_caller]
+    pub fn redirect_to(&self, path: &str, change: impl FnOnce(Request) -> Request) -> Self {
+        assert!(self.is_forwarded(), "stream {} is {:?}", self.id, self.state());
+        self.vm.redirect(self.id, |mut request| {
+            let original = request.headers.get(":path").unwrap_or_default().to_owned();
+            request.headers.replace(":path", path);
+            request
+                .headers
+                .replace("x-envoy-original-url", format!("https://api.example{original}"));
+            change(request)
+        })
     }
 
     /// Ends a forwarded stream well. An answered stream has ended already.

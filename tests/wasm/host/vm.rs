@@ -18,6 +18,7 @@ use crate::fault::Fault;
 use crate::headers::Headers;
 use crate::host::Host;
 use crate::plugin::{Plugin, StartError};
+use crate::property::LifeSpan;
 use crate::stream::{LocalReply, State, StreamRecord};
 
 /// The number of the root context: Envoy counts contexts from 1.
@@ -59,6 +60,8 @@ pub(crate) struct VmShared {
     pub(crate) number: usize,
     pub(crate) streams: RefCell<BTreeMap<u32, StreamRecord>>,
     next_context: Cell<u32>,
+    /// Properties that the guest declared.
+    pub(crate) declared: RefCell<BTreeMap<String, LifeSpan>>,
     pub(crate) deferred: RefCell<VecDeque<Deferred>>,
     pub(crate) calls: RefCell<Calls>,
     /// `_initialize` is running.
@@ -98,6 +101,7 @@ impl VmShared {
             number,
             streams: RefCell::default(),
             next_context: Cell::new(ROOT + 1),
+            declared: RefCell::default(),
             deferred: RefCell::default(),
             calls: RefCell::default(),
             starting: Cell::new(true),

@@ -47,6 +47,15 @@ pub(crate) fn configuration() -> Json {
             {"prefix": "/v1/shadow/", "service": "asset", "shadow": true},
             {"prefix": "/v1/heavy/", "service": "asset", "units": 5},
             {"prefix": "/v1/unknown/", "service": "nobody-prices-this"},
+            {"prefix": "/strict/", "service": "asset", "mode": "strict"},
+            {"prefix": "/strict/success/", "service": "asset", "mode": "strict", "charge_on": "success"},
+            {"prefix": "/strict/shadow/", "service": "asset", "mode": "strict", "shadow": true},
+            {"prefix": "/strict/allow/", "service": "asset", "mode": "strict", "on_unreachable": "allow"},
+            {"prefix": "/strict/grace/", "service": "asset", "mode": "strict", "on_unreachable": "grace(3)"},
+            {"prefix": "/strict/heavy/", "service": "asset", "mode": "strict", "units": 5},
+            {"prefix": "/strict/zero/", "service": "asset", "mode": "strict", "units": 0},
+            {"prefix": "/strict/trial/", "service": "trial", "mode": "strict"},
+            {"prefix": "/strict/unknown/", "service": "nobody-prices-this", "mode": "strict"},
             {"prefix": "/free/", "service": "none"},
             {"prefix": "/self/", "service": "none", "assert_identity": true}
         ]
@@ -136,9 +145,10 @@ impl Gateway {
     pub(crate) fn reply_to(&self, call: &Callout) -> CalloutAnswer {
         assert_eq!(call.headers().get("authorization"), Some("Bearer secret"));
         assert_eq!(call.headers().get("content-type"), Some("application/json"));
-        let path = (call.headers().get(":method"), call.headers().get(":path"));
-        assert_eq!(path, (Some("POST"), Some(farebox_core::wire::SYNC_PATH)));
-        let reply = self.sidecar.borrow_mut().sync(call.body(), self.now_ms());
+        assert_eq!(call.headers().get(":method"), Some("POST"));
+        let path = call.headers().get(":path").unwrap_or_default();
+        let reply = self.sidecar.borrow_mut().answer_at(path, call.body(), self.now_ms());
+        let reply = reply.unwrap_or_else(|| panic!("no gateway calls {path}"));
         trace(|| {
             format!("{:?} vm {} {call:?}\n    -> {reply:?}", self.host.now(), call.vm().number())
         });

@@ -6,7 +6,7 @@ use wasmtime::{Caller, Linker};
 
 use crate::abi::{Guest, MODULE, Outcome, serve};
 use crate::callout::Sent;
-use crate::property::Value;
+use crate::property::{Declared, Value};
 use crate::status::{BufferKind, Status};
 use crate::vm::{Deferred, ROOT, VmState};
 
@@ -80,10 +80,34 @@ fn define_contexts(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     linker.func_wrap(
         MODULE,
         "proxy_call_foreign_function",
-        |caller: Here<'_>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32| {
-            serve(caller, "proxy_call_foreign_function", |_| Err(Status::NotFound.into()))
+        |caller: Here<'_>,
+         name: u32,
+         length: u32,
+         arguments: u32,
+         arguments_length: u32,
+         _: u32,
+         _: u32| {
+            serve(caller, "proxy_call_foreign_function", |guest| {
+                let name = guest.text(name, length)?;
+                let arguments = guest.read(arguments, arguments_length)?;
+                call_foreign_function(guest, &name, &arguments)
+            })
         },
     )?;
+    Ok(())
+}
+
+/// Envoy has more of them; this is the one that guests of this host use.
+fn call_foreign_function(guest: &Guest<'_>, name: &str, arguments: &[u8]) -> Outcome {
+    if name != "declare_property" || !guest.host().cell.settings.borrow().declares_properties {
+        return Err(Status::NotFound.into());
+    }
+    let declared = Declared::read(arguments).ok_or(Status::BadArgument)?;
+    let mut names = guest.vm().declared.borrow_mut();
+    if names.contains_key(&declared.name) {
+        return Err(Status::BadArgument.into());
+    }
+    names.insert(declared.name, declared.life_span);
     Ok(())
 }
 

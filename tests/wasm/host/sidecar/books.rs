@@ -58,6 +58,8 @@ pub enum Kind {
     Late,
     /// Units without a lease.
     Journal,
+    /// Units of a call that the sidecar decided.
+    Deduct,
 }
 
 impl Account {

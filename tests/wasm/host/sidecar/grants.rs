@@ -72,7 +72,7 @@ impl FakeSidecar {
     }
 
     /// Recalls what other leases of the account hold unused, if that and the funds would be enough.
-    fn recall_others(&mut self, want: &Want, own: Option<u64>, funds: Funds) -> bool {
+    pub(super) fn recall_others(&mut self, want: &Want, own: Option<u64>, funds: Funds) -> bool {
         let key = &want.key;
         let others: Vec<u64> = self
             .leases
@@ -108,7 +108,7 @@ impl FakeSidecar {
         helps
     }
 
-    fn free_quota_of(&mut self, key: &LeaseKey) -> FreeQuota {
+    pub(super) fn free_quota_of(&mut self, key: &LeaseKey) -> FreeQuota {
         let account = self.accounts.entry(key.account.clone()).or_default();
         let quota = account.quota(&key.service);
         FreeQuota { total: quota.total, remaining: quota.left(), resets_in_s: 86_400 }

@@ -11,14 +11,12 @@ impl FakeSidecar {
         self.accounts.get(&name(account)).cloned().unwrap_or_default()
     }
 
-    /// Units charged to an account, however they were paid.
+    /// Units charged to an account, however they were paid, less those that came back.
     pub fn charged(&self, account: &str) -> u64 {
+        let refunded = self.refunded(account);
         let account: AccountId = name(account);
-        self.charges
-            .iter()
-            .filter(|charge| charge.account == account)
-            .map(|charge| charge.units)
-            .sum()
+        let of_account = self.charges.iter().filter(|charge| charge.account == account);
+        of_account.map(|charge| charge.units).sum::<u64>() - refunded
     }
 
     /// Everything that was charged, in order.

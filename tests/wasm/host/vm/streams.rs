@@ -4,7 +4,7 @@ use super::{ROOT, Vm};
 use crate::fault::Fault;
 use crate::headers::Headers;
 use crate::host::EndOrder;
-use crate::property::Value;
+use crate::property::{LifeSpan, Value};
 use crate::stream::{Answer, LocalReply, Request, State, Stream, StreamRecord, grpc_status_of};
 
 impl Vm {
@@ -62,6 +62,31 @@ impl Vm {
         }
     }
 
+    /// Sends a forwarded request through the filter again, changed: an internal redirect. The upstream's response stays
+    /// with Envoy, and of the properties that the guest set those come along that were declared to.
+    pub(crate) fn redirect(&self, id: u32, change: impl FnOnce(Request) -> Request) -> Stream {
+        self.change(id, |stream| {
+            stream.properties.put(&["response", "code_details"], "internal_redirect".into());
+        });
+        self.end_stream(id, 0);
+        let shared = &self.cell.shared;
+        let request = {
+            let streams = shared.streams.borrow();
+            let stream = &streams[&id];
+            let mut request = stream.as_request();
+            let declared = shared.declared.borrow();
+            let shared_names =
+                declared.iter().filter(|(_, span)| **span == LifeSpan::DownstreamRequest);
+            for (name, _) in shared_names {
+                if let Some(value) = stream.properties.find(&[name]) {
+                    request.properties.put(&[name], value.clone());
+                }
+            }
+            change(request)
+        };
+        self.request(request)
+    }
+
     /// The end of a stream, once: log, done, delete.
     pub(crate) fn end_stream(&self, id: u32, flags: i64) {
         let exports = &self.cell.exports;
@@ -69,7 +94,8 @@ impl Vm {
         self.change(id, |stream| {
             was_alive = stream.alive;
             stream.properties.put(&["response", "flags"], Value::Int(flags));
-            if stream.response.is_none() {
+            let has_details = stream.properties.find(&["response", "code_details"]).is_some();
+            if stream.response.is_none() && !has_details {
                 stream
                     .properties
                     .put(&["response", "code_details"], "downstream_remote_disconnect".into());
