@@ -16,6 +16,7 @@ mod recharge;
 mod redirects;
 mod routes;
 mod streams;
+mod strict;
 
 use farebox_tests::{Plan, Stack, eventually};
 use serde_json::{Value, json};
@@ -35,6 +36,8 @@ fn plugin() -> Value {
         json!({ "prefix": "/shadow/", "service": "coin", "shadow": true }),
         json!({ "prefix": "/stranger/", "service": "stranger" }),
         json!({ "prefix": "/public/", "service": "none" }),
+        json!({ "prefix": "/strict/", "service": "coin", "mode": "strict" }),
+        json!({ "prefix": "/strict-success/", "service": "coin", "mode": "strict", "charge_on": "success" }),
     ])
 }
 
