@@ -78,6 +78,8 @@ pub struct Worker {
     /// The leader's view of the units drawn and not acknowledged, by set.
     unreported: BTreeMap<usize, u64>,
     away_until_ms: u64,
+    /// When the sidecar last gave an answer that could be used.
+    heard_ms: u64,
     talk_until_ms: u64,
     next_report_ms: u64,
     sweep_from: usize,
@@ -107,6 +109,7 @@ impl Worker {
             recalled: BTreeSet::new(),
             unreported: BTreeMap::new(),
             away_until_ms: 0,
+            heard_ms: 0,
             talk_until_ms: 0,
             next_report_ms: 0,
             sweep_from: 0,
@@ -206,6 +209,12 @@ impl Worker {
         self.ask(host, now);
         // Asking may have decided the call at once, for instance because no callout could be sent.
         self.arriving.take().map_or(Next::Pause, |(_, next)| next)
+    }
+
+    /// The sidecar has given an answer that could be used: it is there.
+    fn heard(&mut self, now: u64) {
+        self.away_until_ms = 0;
+        self.heard_ms = now;
     }
 
     /// Whether no more calls may wait.

@@ -1,4 +1,4 @@
-//! The reference configuration as it is shipped: three ways to give a route its rule.
+//! The reference configuration as it is shipped: three ways to give a route its rule, and both modes.
 
 use farebox_tests::{Plan, Stack, run};
 
@@ -26,11 +26,14 @@ fn rules_come_by_prefix_by_route_name_and_by_route_metadata() {
         assert_eq!(charge("/v1/payment/x").await, paid("balance", "0.002"));
         // By prefix, changed by the route's metadata: five units.
         assert_eq!(charge("/v1/asset/report").await, paid("balance", "0.005"));
+        // By the longest prefix, decided by the sidecar.
+        assert_eq!(charge("/v1/asset/export/x").await, paid("balance", "0.001"));
+        assert_eq!(stack.envoy.stat("wasmcustom.farebox_deduct_ok").await, 1);
         // A failed payment costs nothing.
         assert_eq!(call("/v1/payment/status/503").await.status, 503);
 
-        settled(&stack, "ada", 8).await;
-        assert_eq!(stack.account("ada").ledger_charges, "0.008");
+        settled(&stack, "ada", 9).await;
+        assert_eq!(stack.account("ada").ledger_charges, "0.009");
         let counted = stack.envoy.stat("vhost.farebox.route.passport.upstream_rq_200").await;
         assert_eq!(counted, 2);
     });

@@ -145,7 +145,7 @@ impl Worker {
 
     fn on_reply(&mut self, host: &impl Host, question: Question, reply: &SyncReply, now: u64) {
         host.count(Stat::SyncOk, 1);
-        self.away_until_ms = 0;
+        self.heard(now);
         let Some(seed) = self.seed(host) else { return };
         if question.sent.request.epoch != reply.epoch {
             control::set_epoch(host, reply.epoch);

@@ -23,6 +23,8 @@ use crate::waiting::Call;
 struct Deduct {
     call: Call,
     charge: Rc<Charge>,
+    /// When it arrived.
+    since_ms: u64,
     /// No message is sent after this moment.
     until_ms: u64,
     /// The message on its way.
@@ -72,14 +74,16 @@ impl Worker {
             return turn_away(host, &call, &Reason::Overloaded);
         }
         let key = format!("{:016x}{:016x}", host.random(), host.random());
-        let charge = Rc::new(Charge { key, account: call.key.account.clone() });
-        let until_ms = now.saturating_add(self.config.max_wait_ms);
-        self.arriving = Some((call.stream, Next::Pause));
-        self.send_deduct(
-            host,
-            Deduct { call, charge, until_ms, token: None, is_unsure: false },
-            now,
-        );
+        let deduct = Deduct {
+            since_ms: now,
+            until_ms: now.saturating_add(self.config.max_wait_ms),
+            token: None,
+            is_unsure: false,
+            charge: Rc::new(Charge { key, account: call.key.account.clone() }),
+            call,
+        };
+        self.arriving = Some((deduct.call.stream, Next::Pause));
+        self.send_deduct(host, deduct, now);
         self.arriving.take().map_or(Next::Pause, |(_, next)| next)
     }
 
@@ -114,16 +118,16 @@ impl Worker {
         deduct.token = None;
         match deduct::outcome(status, body, deduct.call.rule.units) {
             Outcome::Charged(drawn) => {
-                self.heard(host);
+                self.decided(host, now);
                 self.admit(host, &deduct.call, Source::Deduct(deduct.charge), drawn);
                 self.release(host, stream);
             }
             Outcome::Short(funds) => {
-                self.heard(host);
+                self.decided(host, now);
                 self.refuse_strict(host, &deduct, &Reason::Funds(funds));
             }
             Outcome::Busy(reason) => {
-                self.heard(host);
+                self.decided(host, now);
                 self.wait_or_refuse(host, deduct, &reason, now);
             }
             Outcome::Unknown { repeats, is_away } => {
@@ -133,7 +137,8 @@ impl Worker {
                 if is_first && repeats && now < deduct.until_ms {
                     return self.send_deduct(host, deduct, now);
                 }
-                if is_away {
+                // Others got their answers meanwhile: it is about this account then.
+                if is_away && self.heard_ms < deduct.since_ms {
                     self.away_until_ms = now.saturating_add(AWAY_MS);
                 }
                 self.give_up_deduct(host, &deduct, now);
@@ -141,10 +146,9 @@ impl Worker {
         }
     }
 
-    /// The sidecar has decided, or said that it cannot yet: it is there.
-    fn heard(&mut self, host: &impl Host) {
+    fn decided(&mut self, host: &impl Host, now: u64) {
         host.count(Stat::DeductOk, 1);
-        self.away_until_ms = 0;
+        self.heard(now);
     }
 
     fn wait_or_refuse(&mut self, host: &impl Host, deduct: Deduct, reason: &Reason, now: u64) {

@@ -69,6 +69,22 @@ fn one_broken_connection_does_not_make_the_sidecar_away() {
 }
 
 #[test]
+fn an_account_whose_calls_time_out_refuses_nobody_else() {
+    let gateway = Gateway::new(1);
+    gateway.credit("hot", "1");
+    let hot = gateway.vms[0].request(at("/strict/1", "hot"));
+    let of_hot = sent_to(&gateway, DEDUCT_PATH).remove(0);
+    gateway.pass(500);
+    assert!(gateway.serve(0, at("/strict/1", "rich")).is_forwarded());
+    of_hot.answer(CalloutAnswer::timeout());
+    sent_to(&gateway, DEDUCT_PATH).remove(0).answer(CalloutAnswer::timeout());
+    assert_eq!(hot.status(), Some(503));
+    assert!(gateway.serve(0, at("/strict/1", "rich")).is_forwarded(), "the sidecar is not away");
+    gateway.settle_and_check("rich", 2);
+    gateway.settle_and_check("hot", 0);
+}
+
+#[test]
 fn routes_that_allow_calls_then_charge_them_once_later() {
     let gateway = Gateway::new(1);
     for path in ["/strict/allow/1", "/strict/allow/1"] {
