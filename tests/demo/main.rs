@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use farebox_tests::run;
 
+mod calls;
 mod recharge;
 mod screen;
 mod story;

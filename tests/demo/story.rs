@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use farebox_core::money::Nanos;
 use farebox_tests::{Answer, Client, Plan, Stack};
 
+use crate::calls::EXPORT;
 use crate::screen::Screen;
 
 /// Price of one unit of the service `asset`, and the free units of a month: small, so that the story is short.
@@ -61,6 +62,8 @@ pub(crate) async fn tell() -> Result<u32> {
     let order = story.order().await?;
     story.forgeries(&order).await;
     story.payment(&order).await?;
+    story.strict_route().await;
+    story.behind_no_envoy().await?;
     story.the_books().await?;
     let disproved = story.screen.disproved();
     match disproved {
@@ -172,6 +175,13 @@ impl Story {
         answer
     }
 
+    /// A call of a strict route; Envoy counts it with the items.
+    pub(crate) async fn export(&mut self) -> Answer {
+        let answer = self.call(EXPORT).await;
+        self.served.items += u64::from(answer.status == 200);
+        answer
+    }
+
     async fn report(&mut self) -> Answer {
         let answer = self.call(REPORT).await;
         self.served.reports += u64::from(answer.status == 200);
@@ -190,7 +200,7 @@ impl Story {
         }
     }
 
-    fn source_and_charge(&mut self, answer: &Answer, source: &str, charge: &str) {
+    pub(crate) fn source_and_charge(&mut self, answer: &Answer, source: &str, charge: &str) {
         let header = |name| answer.header(name).to_owned();
         self.screen.figure("paid from", &header("x-farebox-source"), source);
         self.screen.figure("charged, CNY", &header("x-farebox-charge"), charge);

@@ -108,6 +108,69 @@ pub(crate) const RULES: [Rule; 31] = [
             LIMIT 100",
     },
     Rule {
+        id: "M1",
+        sentence: "an open reservation has an account and a free quota",
+        count: "SELECT COUNT(*) FROM reservation WHERE state = 'open'",
+        violations: "SELECT CONCAT('reservation ', reservation.reservation_id, ' of ', reservation.user_id, ': no row in ', IF(account.user_id IS NULL, 'user_balance', 'free_quota'))
+            FROM reservation
+            LEFT JOIN user_balance AS account ON account.user_id = reservation.user_id
+            LEFT JOIN free_quota AS quota
+              ON quota.user_id = reservation.user_id AND quota.service_name = reservation.service_name AND quota.reset_month = reservation.reset_month
+            WHERE reservation.state = 'open' AND (account.user_id IS NULL OR quota.user_id IS NULL) LIMIT 100",
+    },
+    Rule {
+        id: "M2",
+        sentence: "a committed reservation stands on one billing record, which charged no more than was reserved, and no other does",
+        count: "SELECT COUNT(*) FROM reservation",
+        violations: "SELECT CONCAT('reservation ', reservation.reservation_id, ' (', reservation.state, '): ', reservation.free_units, ' free, ', reservation.paid_units, ' paid, amount ', reservation.amount, '; record ', COALESCE(reservation.billing_record_id, 'none'), ' says ', COALESCE(record.free_units, 0), ' free, ', COALESCE(record.paid_units, 0), ' paid, amount ', COALESCE(record.amount, 0))
+            FROM reservation
+            LEFT JOIN billing_record AS record ON record.billing_record_id = reservation.billing_record_id
+            WHERE (reservation.state <> 'committed' AND reservation.billing_record_id IS NOT NULL)
+               OR (reservation.billing_record_id IS NOT NULL AND
+                   (record.billing_record_id IS NULL OR record.source <> 'reserve' OR record.user_id <> reservation.user_id
+                    OR reservation.amount < record.amount
+                    OR (reservation.basis = 'units' AND (reservation.free_units < record.free_units OR reservation.paid_units < record.paid_units))))
+            LIMIT 100",
+    },
+    Rule {
+        id: "M2",
+        sentence: "what went back of a charge is the sum of its refunds, and no more than was charged",
+        count: RECORDS,
+        violations: "SELECT CONCAT('billing_record ', record.billing_record_id, ': ', record.free_units, ' free, ', record.paid_units, ' paid, refunded ', record.free_refunded, ' and ', record.paid_refunded, '; refunds say ', COALESCE(refunds.free_units, 0), ' and ', COALESCE(refunds.paid_units, 0), ', amount ', COALESCE(refunds.amount, 0))
+            FROM billing_record AS record
+            LEFT JOIN (
+              SELECT billing_record_id, SUM(free_units) AS free_units, SUM(paid_units) AS paid_units, SUM(amount) AS amount
+              FROM charge_refund GROUP BY billing_record_id
+            ) AS refunds ON refunds.billing_record_id = record.billing_record_id
+            WHERE record.free_refunded <> COALESCE(refunds.free_units, 0)
+               OR record.paid_refunded <> COALESCE(refunds.paid_units, 0)
+               OR record.free_units < record.free_refunded OR record.paid_units < record.paid_refunded
+               OR COALESCE(refunds.amount, 0) <> record.paid_refunded * COALESCE(record.unit_price, 0)
+            LIMIT 100",
+    },
+    Rule {
+        id: "M2",
+        sentence: "a refund of a charge stands in the ledger with its amount, for the charge's user",
+        count: "SELECT COUNT(*) FROM charge_refund",
+        violations: "SELECT CONCAT('charge_refund ', refund.charge_refund_id, ' of ', refund.user_id, ': amount ', refund.amount, '; ledger says ', COALESCE(leg.amount, 0))
+            FROM charge_refund AS refund
+            LEFT JOIN billing_record AS record ON record.billing_record_id = refund.billing_record_id
+            LEFT JOIN ledger_entry AS leg
+              ON leg.ref_type = 'charge_refund' AND leg.ref_id = refund.charge_refund_id AND leg.kind = 'charge_refund' AND leg.book = 'user'
+             AND leg.user_id = refund.user_id
+            WHERE refund.amount <> COALESCE(leg.amount, 0) OR record.user_id IS NULL OR record.user_id <> refund.user_id
+            LIMIT 100",
+    },
+    Rule {
+        id: "M2",
+        sentence: "only refunds of charges stand in the ledger as such",
+        count: "SELECT COUNT(*) FROM ledger_entry WHERE kind = 'charge_refund'",
+        violations: "SELECT CONCAT('ledger_entry ', leg.ledger_entry_id, ' of ', leg.user_id, ': ', leg.amount, ' for charge_refund ', leg.ref_id, ', which does not exist')
+            FROM ledger_entry AS leg
+            LEFT JOIN charge_refund AS refund ON leg.ref_type = 'charge_refund' AND refund.charge_refund_id = leg.ref_id
+            WHERE leg.kind = 'charge_refund' AND refund.charge_refund_id IS NULL LIMIT 100",
+    },
+    Rule {
         id: "M3",
         sentence: "what a lease used is what its billing records charged",
         count: LEASES,
@@ -186,69 +249,6 @@ pub(crate) const RULES: [Rule; 31] = [
             WHERE record.source <> 'legacy'
               AND (record.amount <> COALESCE(earned.amount, 0) OR record.owed <> -COALESCE(owed.amount, 0))
             LIMIT 100",
-    },
-    Rule {
-        id: "M2",
-        sentence: "a committed reservation stands on one billing record, which charged no more than was reserved, and no other does",
-        count: "SELECT COUNT(*) FROM reservation",
-        violations: "SELECT CONCAT('reservation ', reservation.reservation_id, ' (', reservation.state, '): ', reservation.free_units, ' free, ', reservation.paid_units, ' paid, amount ', reservation.amount, '; record ', COALESCE(reservation.billing_record_id, 'none'), ' says ', COALESCE(record.free_units, 0), ' free, ', COALESCE(record.paid_units, 0), ' paid, amount ', COALESCE(record.amount, 0))
-            FROM reservation
-            LEFT JOIN billing_record AS record ON record.billing_record_id = reservation.billing_record_id
-            WHERE (reservation.state <> 'committed' AND reservation.billing_record_id IS NOT NULL)
-               OR (reservation.billing_record_id IS NOT NULL AND
-                   (record.billing_record_id IS NULL OR record.source <> 'reserve' OR record.user_id <> reservation.user_id
-                    OR reservation.amount < record.amount
-                    OR (reservation.basis = 'units' AND (reservation.free_units < record.free_units OR reservation.paid_units < record.paid_units))))
-            LIMIT 100",
-    },
-    Rule {
-        id: "M2",
-        sentence: "what went back of a charge is the sum of its refunds, and no more than was charged",
-        count: RECORDS,
-        violations: "SELECT CONCAT('billing_record ', record.billing_record_id, ': ', record.free_units, ' free, ', record.paid_units, ' paid, refunded ', record.free_refunded, ' and ', record.paid_refunded, '; refunds say ', COALESCE(refunds.free_units, 0), ' and ', COALESCE(refunds.paid_units, 0), ', amount ', COALESCE(refunds.amount, 0))
-            FROM billing_record AS record
-            LEFT JOIN (
-              SELECT billing_record_id, SUM(free_units) AS free_units, SUM(paid_units) AS paid_units, SUM(amount) AS amount
-              FROM charge_refund GROUP BY billing_record_id
-            ) AS refunds ON refunds.billing_record_id = record.billing_record_id
-            WHERE record.free_refunded <> COALESCE(refunds.free_units, 0)
-               OR record.paid_refunded <> COALESCE(refunds.paid_units, 0)
-               OR record.free_units < record.free_refunded OR record.paid_units < record.paid_refunded
-               OR COALESCE(refunds.amount, 0) <> record.paid_refunded * COALESCE(record.unit_price, 0)
-            LIMIT 100",
-    },
-    Rule {
-        id: "M2",
-        sentence: "a refund of a charge stands in the ledger with its amount, for the charge's user",
-        count: "SELECT COUNT(*) FROM charge_refund",
-        violations: "SELECT CONCAT('charge_refund ', refund.charge_refund_id, ' of ', refund.user_id, ': amount ', refund.amount, '; ledger says ', COALESCE(leg.amount, 0))
-            FROM charge_refund AS refund
-            LEFT JOIN billing_record AS record ON record.billing_record_id = refund.billing_record_id
-            LEFT JOIN ledger_entry AS leg
-              ON leg.ref_type = 'charge_refund' AND leg.ref_id = refund.charge_refund_id AND leg.kind = 'charge_refund' AND leg.book = 'user'
-             AND leg.user_id = refund.user_id
-            WHERE refund.amount <> COALESCE(leg.amount, 0) OR record.user_id IS NULL OR record.user_id <> refund.user_id
-            LIMIT 100",
-    },
-    Rule {
-        id: "M2",
-        sentence: "only refunds of charges stand in the ledger as such",
-        count: "SELECT COUNT(*) FROM ledger_entry WHERE kind = 'charge_refund'",
-        violations: "SELECT CONCAT('ledger_entry ', leg.ledger_entry_id, ' of ', leg.user_id, ': ', leg.amount, ' for charge_refund ', leg.ref_id, ', which does not exist')
-            FROM ledger_entry AS leg
-            LEFT JOIN charge_refund AS refund ON leg.ref_type = 'charge_refund' AND refund.charge_refund_id = leg.ref_id
-            WHERE leg.kind = 'charge_refund' AND refund.charge_refund_id IS NULL LIMIT 100",
-    },
-    Rule {
-        id: "M1",
-        sentence: "an open reservation has an account and a free quota",
-        count: "SELECT COUNT(*) FROM reservation WHERE state = 'open'",
-        violations: "SELECT CONCAT('reservation ', reservation.reservation_id, ' of ', reservation.user_id, ': no row in ', IF(account.user_id IS NULL, 'user_balance', 'free_quota'))
-            FROM reservation
-            LEFT JOIN user_balance AS account ON account.user_id = reservation.user_id
-            LEFT JOIN free_quota AS quota
-              ON quota.user_id = reservation.user_id AND quota.service_name = reservation.service_name AND quota.reset_month = reservation.reset_month
-            WHERE reservation.state = 'open' AND (account.user_id IS NULL OR quota.user_id IS NULL) LIMIT 100",
     },
     Rule {
         id: "M5",
