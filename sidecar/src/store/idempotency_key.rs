@@ -121,7 +121,7 @@ pub(crate) async fn find_all(
         .collect()
 }
 
-/// Writes answers. A key that somebody else used meanwhile fails the statement.
+/// Writes answers. Who finds that somebody else used a key meanwhile begins anew, and finds the answer.
 pub(crate) async fn insert_all(
     connection: &mut MySqlConnection,
     answers: &[NewAnswer],
@@ -129,7 +129,7 @@ pub(crate) async fn insert_all(
     if answers.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT INTO idempotency_key (scope, idempotency_key, body_hash, response, created_at)
          SELECT new.scope, new.request_key, UNHEX(new.body_hash), new.response, UTC_TIMESTAMP(3)
          FROM JSON_TABLE(?, '$[*]' COLUMNS (
@@ -141,8 +141,8 @@ pub(crate) async fn insert_all(
     )
     .bind(json(&answers))
     .execute(connection)
-    .await?;
-    Ok(())
+    .await;
+    if is_new(inserted)? { Ok(()) } else { Err(StoreError::Raced { table: "idempotency_key" }) }
 }
 
 /// Deletes up to `limit` answers of a scope that are older than `before`; their number.

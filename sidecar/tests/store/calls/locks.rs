@@ -1,4 +1,5 @@
-//! Accounts that others lock: the lock in Redis, and the number that rows do not let anybody fall behind.
+//! Accounts and keys that others have too: the lock in Redis, the number that rows do not let anybody fall behind, and
+//! races for a key.
 
 use std::time::Duration;
 
@@ -118,4 +119,24 @@ async fn a_hint_says_yes_for_a_second_at_most_and_a_deduct_ends_it() {
         farebox.checked("u", "asset", 3).await,
         "no by insufficient quota, 2 free and 0 for 0"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_two_users_race_for_is_one_users_and_a_conflict_for_the_other() {
+    let farebox = Fixture::new(&[("asset", 1_000)], &[]).await;
+    let other = farebox.sidecar(&[("asset", 1_000)], &[]).await;
+    for round in 0..50 {
+        let key = format!("k{round}");
+        let (one, two) = tokio::join!(
+            super::call(&farebox.app, deduct(&key, "u", "asset", 1)),
+            super::call(&other, deduct(&key, "v", "asset", 1)),
+        );
+        let (charged, refused): (Vec<_>, Vec<_>) = [one, two].into_iter().partition(Result::is_ok);
+        assert_eq!((charged.len(), refused.len()), (1, 1), "{charged:?} {refused:?}");
+        assert!(
+            super::say(refused.into_iter().next().unwrap())
+                .contains("was used for another request")
+        );
+    }
+    farebox.assert_sound().await;
 }
