@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use crate::fixture::{Fixture, nanos};
 
+mod boundaries;
 mod locks;
+mod purge;
 mod stories;
 
 /// Decides one request.
