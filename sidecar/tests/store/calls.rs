@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::fixture::{Fixture, nanos};
 
 mod boundaries;
+mod crowds;
 mod locks;
 mod purge;
 mod stories;
