@@ -14,6 +14,7 @@ use crate::fixture::{Fixture, nanos};
 mod boundaries;
 mod crowds;
 mod locks;
+mod months;
 mod purge;
 mod stories;
 

@@ -72,7 +72,7 @@ pub(crate) struct Database {
     pub(crate) options: MySqlConnectOptions,
     /// Connections beside those of the code under test.
     pub(crate) pool: MySqlPool,
-    name: String,
+    pub(crate) name: String,
 }
 
 impl Database {
