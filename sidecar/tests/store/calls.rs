@@ -14,8 +14,10 @@ use crate::fixture::{Fixture, nanos};
 mod boundaries;
 mod crowds;
 mod locks;
+mod model;
 mod months;
 mod purge;
+mod random;
 mod stories;
 
 /// Decides one request.
