@@ -5,6 +5,11 @@ use farebox_core::wire::JournalReport;
 use crate::fixture::{Fixture, key, used, want};
 use crate::orders;
 
+mod calls;
+
+/// A rule with statements that break it, each with what names the row that is broken.
+type Rule = (&'static str, &'static [(&'static str, &'static str)]);
+
 /// An account with every kind of row.
 async fn busy() -> Fixture {
     let farebox = Fixture::new(&[("asset", 3)], &[("asset", "0.5")]).await;
@@ -108,6 +113,30 @@ impl Fixture {
         }
     }
 
+    /// Requires that each rule finds what breaks it. The tables are those that the statements change.
+    async fn require_found(&self, tables: &[&str], rules: &[Rule]) {
+        for table in tables {
+            self.database.run(format!("CREATE TABLE good_{table} AS SELECT * FROM {table}")).await;
+        }
+        for (rule, plants) in rules {
+            for (plant, name) in *plants {
+                assert_ne!(self.database.run(*plant).await, 0, "{plant}");
+                let invariants = self.app.invariants().await.unwrap();
+                let found = invariants.iter().find(|invariant| invariant.rule == *rule).unwrap();
+                assert!(
+                    found.violations.iter().any(|violation| violation.contains(name)),
+                    "{plant}: {found:?}"
+                );
+                for table in tables {
+                    self.database.run(format!("DELETE FROM {table}")).await;
+                    let restore = format!("INSERT INTO {table} SELECT * FROM good_{table}");
+                    self.database.run(restore).await;
+                }
+            }
+        }
+        self.assert_sound().await;
+    }
+
     /// Ends a refund as if the payment service had failed to give the money back, with the books' two movements.
     async fn fail_refund(&self, refund_id: &str) {
         let refund = format!("recharge_refund WHERE refund_id = '{refund_id}'");
@@ -149,34 +178,12 @@ impl Fixture {
 async fn what_breaks_a_recharge_is_found_by_the_rule_that_it_breaks() {
     let farebox = recharged().await;
     let tables = ["recharge_order", "recharge_refund", "ledger_entry"];
-    for table in tables {
-        farebox.database.run(format!("CREATE TABLE good_{table} AS SELECT * FROM {table}")).await;
-    }
     // The schema guards one of the rules as well.
     farebox
         .database
         .run("ALTER TABLE recharge_order DROP CONSTRAINT ck_recharge_order_refunded")
         .await;
-    for (rule, plants) in RECHARGE {
-        for (plant, name) in *plants {
-            assert_ne!(farebox.database.run(*plant).await, 0, "{plant}");
-            let invariants = farebox.app.invariants().await.unwrap();
-            let found = invariants.iter().find(|invariant| invariant.rule == *rule).unwrap();
-            assert_eq!(found.id, "M6");
-            assert!(
-                found.violations.iter().any(|violation| violation.contains(name)),
-                "{plant}: {found:?}"
-            );
-            for table in tables {
-                farebox.database.run(format!("DELETE FROM {table}")).await;
-                farebox
-                    .database
-                    .run(format!("INSERT INTO {table} SELECT * FROM good_{table}"))
-                    .await;
-            }
-        }
-    }
-    farebox.assert_sound().await;
+    farebox.require_found(&tables, RECHARGE).await;
     let rules = farebox.app.invariants().await.unwrap();
     let rules: Vec<&str> =
         rules.iter().filter(|rule| rule.id == "M6").map(|rule| rule.rule).collect();
@@ -185,7 +192,7 @@ async fn what_breaks_a_recharge_is_found_by_the_rule_that_it_breaks() {
 }
 
 /// The rules of recharge orders, each with what breaks it and what names the row.
-const RECHARGE: &[(&str, &[(&str, &str)])] = &[
+const RECHARGE: &[Rule] = &[
     (
         "a credited order stands in the ledger with its amount, for its user",
         &[
