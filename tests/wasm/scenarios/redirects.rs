@@ -123,12 +123,12 @@ fn a_second_pass_that_never_comes_counts_as_a_failure() {
 fn calls_between_two_passes_are_bounded() {
     let gateway = Gateway::new(1);
     gateway.credit("rich", "9");
-    for _ in 0..1_001 {
-        let call = forwarded(&gateway, "/v1/payment/1");
-        call.redirect_to("/free/2", |request| request.property(&["farebox.moved"], "".into()));
+    for call in 1..=1_001 {
+        assert_eq!(gateway.host.metric("farebox_undo_queued"), 0, "before call {call}");
+        let first = forwarded(&gateway, "/strict/success/1");
+        first.redirect_to("/free/2", |request| request.property(&["farebox.moved"], "".into()));
     }
-    gateway.pass(9_000);
-    assert_eq!(gateway.charged("rich"), 0);
+    assert_eq!(gateway.host.metric("farebox_undo_queued"), 1, "the oldest counts as failed");
     gateway.settle_and_check("rich", 0);
 }
 
@@ -158,26 +158,25 @@ fn no_header_of_a_client_makes_a_call_free() {
 #[test]
 fn a_note_opens_nothing_twice_and_nothing_of_another_worker() {
     let gateway = Gateway::new(2);
-    let first = forwarded(&gateway, "/v1/asset/1");
     let note = Rc::new(RefCell::new(None));
     let seen = Rc::clone(&note);
-    let second = first.redirect_to("/v1/asset/2", move |request| {
+    let second = forwarded(&gateway, "/v1/asset/1").redirect_to("/v1/asset/2", move |request| {
         *seen.borrow_mut() = Some(request.clone());
         request
     });
     second.complete(200);
-    // Whatever else carries the note: it was used. And a note that nobody wrote is none.
-    for request in [
-        asset("rich").property(&["farebox.moved"], "12345678".into()),
-        asset("rich").property(&["farebox.moved"], "".into()),
-    ] {
-        // Something is between two passes, so that notes are looked for.
-        let waiting = forwarded(&gateway, "/free/1");
-        waiting.redirect("/free/2").complete(200);
-        assert!(gateway.serve(0, request.clone()).is_forwarded());
-        assert!(gateway.serve(1, request).is_forwarded());
+    let with_used_note = note.take().unwrap();
+    let with_no_note = asset("rich").property(&["farebox.moved"], "12345678".into());
+    // In both workers something is between two passes, so that notes are looked for.
+    for worker in 0..2 {
+        let lost = gateway.vms[worker].request(asset("rich"));
+        gateway.answer_all();
+        lost.redirect_to("/free/2", |request| request.property(&["farebox.moved"], "".into()));
+        for request in [with_used_note.clone(), with_no_note.clone()] {
+            assert!(gateway.serve(worker, request).is_forwarded());
+        }
     }
-    gateway.settle_and_check("rich", 5);
+    gateway.settle_and_check("rich", 7);
 }
 
 #[test]
