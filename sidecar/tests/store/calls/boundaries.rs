@@ -25,7 +25,7 @@ impl Fixture {
         };
         let check = CheckRequest { user_id, service, count, price };
         let before = self.books().await;
-        let said = self.app.check(&[check.clone()]).await.pop().unwrap().unwrap();
+        let said = self.app.check(std::slice::from_ref(&check)).await.pop().unwrap().unwrap();
         let again = self.app.check(&[check]).await.pop().unwrap().unwrap();
         assert_eq!(said, again, "a check changes nothing");
         let books = self.books().await;
