@@ -157,7 +157,8 @@ async fn decide<C: Call>(
             .collect();
         let decided =
             if calls.is_empty() { Vec::new() } else { C::decide(&app, calls, deadline).await };
-        Speaker { language, endpoint: C::NAME, is_batch, faults: &faults }.answers(asked, decided)
+        Speaker { language, endpoint: C::NAME, is_keyed: C::IS_KEYED, is_batch, faults: &faults }
+            .answers(asked, decided)
     });
     let answers = match task.await {
         Ok(answers) => answers,

@@ -77,6 +77,8 @@ struct Results<'a> {
 pub(super) struct Speaker<'a> {
     pub(super) language: Language,
     pub(super) endpoint: &'static str,
+    /// Whether requests carry keys; otherwise a reservation is their key.
+    pub(super) is_keyed: bool,
     pub(super) is_batch: bool,
     pub(super) faults: &'a Faults,
 }
@@ -145,6 +147,9 @@ impl Speaker<'_> {
                 self.unmet(Malformed::from_field(err, place).into_problem(self.language))
             }
             CallError::UnknownService { .. } => self.problem(Code::UnknownService, detail),
+            CallError::KeyReused { key } if !self.is_keyed => {
+                self.problem(Code::Conflict, text::ended_otherwise(&key, self.language))
+            }
             CallError::KeyReused { .. } | CallError::Ended { .. } => {
                 self.problem(Code::Conflict, detail)
             }

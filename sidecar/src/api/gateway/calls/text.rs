@@ -54,6 +54,16 @@ pub(super) fn cancelled(language: Language) -> &'static str {
     }
 }
 
+/// Why a commit that says something else than an earlier one is not decided: its key is the reservation.
+pub(super) fn ended_otherwise(reservation: &str, language: Language) -> String {
+    match language {
+        Language::Chinese => format!("预留 {reservation} 已按另一内容提交"),
+        Language::English => {
+            format!("reservation {reservation} was committed already, with another content")
+        }
+    }
+}
+
 /// Why a request was not decided.
 pub(super) fn failed(err: &CallError, language: Language) -> String {
     if language == Language::English {

@@ -22,7 +22,7 @@ fn asked() -> Asked {
 }
 
 fn speaker(language: Language, faults: &Faults) -> Speaker<'_> {
-    Speaker { language, endpoint: "deduct", is_batch: false, faults }
+    Speaker { language, endpoint: "deduct", is_keyed: true, is_batch: false, faults }
 }
 
 /// What the caller of one request sees.
@@ -253,6 +253,21 @@ async fn a_deduct_that_was_undone_first_is_a_conflict() {
         let seen = seen(language, outcome(Outcome::Cancelled)).await;
         assert_eq!((seen.status, seen.body["code"].as_u64()), (409, Some(100_302)));
         assert_eq!(seen.body["detail"], detail);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_says_something_else_names_its_reservation() {
+    for (language, detail) in [
+        (Language::English, "reservation r1 was committed already, with another content"),
+        (Language::Chinese, "预留 r1 已按另一内容提交"),
+    ] {
+        let faults = Faults::default();
+        let speaker = Speaker { is_keyed: false, ..speaker(language, &faults) };
+        let reused = CallError::KeyReused { key: "r1".to_owned() };
+        let answers = speaker.answers(vec![Ok(asked())], vec![Err(reused)]);
+        let seen = read(respond(&answers, false, language)).await;
+        assert_eq!((seen.status, seen.body["detail"].as_str()), (409, Some(detail)));
     }
 }
 
