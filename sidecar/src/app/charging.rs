@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `request.rs` | what a request's key is, and what it stands for |
 //! | `queue.rs` | requests wait in a line per account (pure) |
+//! | `ticket.rs` | whether a request can still be given up |
 //! | `turns.rs` | takes many accounts from the queue at once, and answers |
 //! | `contention.rs`, `alone.rs` | an account that others lock too has turns of its own |
 //! | `transaction.rs` | one round, one transaction |
@@ -24,12 +25,13 @@ use farebox_core::code::Code;
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::wire::FieldError;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub(super) use self::request::SCOPES;
 pub(super) use self::turns::Turns;
 
 use self::request::Owner;
+use self::ticket::Ticket;
 use self::turns::{Answer, Item};
 use crate::app::App;
 use crate::store::{StoreError, billing_record, reservation};
@@ -41,6 +43,7 @@ mod hint;
 mod queue;
 mod request;
 mod round;
+mod ticket;
 mod transaction;
 mod turns;
 
@@ -160,11 +163,21 @@ pub(super) async fn run(app: &App, requests: Vec<Request>, deadline: Instant) ->
         answers.push(match owners.of(&request) {
             Ok(account) => {
                 let (answer, answered) = oneshot::channel();
+                let ticket = Arc::new(Ticket::default());
                 let arrived = Instant::now();
                 let patience = request.wait_ms().map(Duration::from_millis);
                 let patient_until = patience.map_or(deadline, |patience| arrived + patience);
-                items.push(Item { request, account, arrived, deadline, patient_until, answer });
-                Ok(answered)
+                let kept = ticket.clone();
+                items.push(Item {
+                    request,
+                    account,
+                    arrived,
+                    deadline,
+                    patient_until,
+                    ticket,
+                    answer,
+                });
+                Ok((kept, answered))
             }
             Err(err) => Err(err),
         });
@@ -173,11 +186,25 @@ pub(super) async fn run(app: &App, requests: Vec<Request>, deadline: Instant) ->
     let mut told = Vec::with_capacity(answers.len());
     for answer in answers {
         told.push(match answer {
-            Ok(answered) => answered.await.unwrap_or(Err(CallError::Unfinished)),
+            Ok((ticket, answered)) => in_time(&ticket, answered, deadline).await,
             Err(err) => Err(err),
         });
     }
     told
+}
+
+/// The answer, if it comes in time. What a transaction is deciding by then is waited for.
+async fn in_time(
+    ticket: &Ticket,
+    mut answered: oneshot::Receiver<Answer>,
+    deadline: Instant,
+) -> Answer {
+    let answer = match timeout_at(deadline, &mut answered).await {
+        Ok(answer) => answer,
+        Err(_) if ticket.give_up() => return Err(CallError::Busy),
+        Err(_) => answered.await,
+    };
+    answer.unwrap_or(Err(CallError::Unfinished))
 }
 
 /// Whose reservations and records requests are about.

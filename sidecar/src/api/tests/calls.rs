@@ -75,10 +75,10 @@ fn items(reply: &Reply) -> Vec<(u64, Option<String>)> {
     body["results"].as_array().unwrap().iter().map(item).collect()
 }
 
-/// Whether a request got as far as the database, which is away.
+/// Whether a request got as far as the database, which is away: it was waited for, as an account would be.
 fn reached_the_database(reply: &Reply) -> bool {
-    let problem = reply.problem();
-    (reply.status, problem.code) == (StatusCode::SERVICE_UNAVAILABLE, 100_202)
+    let is_known = matches!(reply.problem().code, 100_202 | 190_402);
+    is_known && reply.status == StatusCode::SERVICE_UNAVAILABLE
 }
 
 #[tokio::test]

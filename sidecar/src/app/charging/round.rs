@@ -48,6 +48,8 @@ pub(super) enum Decided {
     Recalled,
     /// Somebody else has locked the account.
     Locked,
+    /// Its time was over before the account was had.
+    GivenUp,
     /// A later holder of the account's lock has written, with this fencing number.
     Outrun {
         /// That number.
@@ -74,6 +76,16 @@ pub(super) enum Locking {
     Free,
     /// All of them; locks are waited for.
     Wait,
+}
+
+impl Decided {
+    /// Whether the request's turn is over with it.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Answer(_) | Self::Known(_) | Self::Failed(_) | Self::GivenUp => true,
+            Self::Recalled | Self::Locked | Self::Outrun { .. } | Self::NextRound => false,
+        }
+    }
 }
 
 /// An answer that stands under a key.
@@ -224,6 +236,11 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
+    /// Whether the account could be locked.
+    pub(super) fn has(&self, account: &AccountId) -> bool {
+        !self.taken.contains(account)
+    }
+
     /// The accounts that were found short.
     pub(super) fn short(&self) -> &BTreeSet<AccountId> {
         &self.short
@@ -239,7 +256,7 @@ impl<'a> Round<'a> {
         request: &Request,
         account: &AccountId,
     ) -> Result<Decided, StoreError> {
-        if self.taken.contains(account) {
+        if !self.has(account) {
             return Ok(Decided::Locked);
         }
         let (key, content) = (request.key(), request.content_hash());

@@ -54,9 +54,28 @@ async fn attempt(
     locking: Locking,
     fences: &Fences,
 ) -> Result<Vec<Decided>, StoreError> {
-    let mut tx = app.store.begin().await?;
-    let outcome = decide(&mut tx, app, items, locking, fences).await;
-    store::finish(tx, outcome).await
+    let outcome = match app.store.begin().await {
+        Ok(mut tx) => {
+            let outcome = decide(&mut tx, app, items, locking, fences).await;
+            store::finish(tx, outcome).await
+        }
+        Err(err) => Err(err),
+    };
+    put_off(items, &outcome);
+    outcome
+}
+
+/// Requests without an outcome can be given up again.
+fn put_off(items: &[Item], outcome: &Result<Vec<Decided>, StoreError>) {
+    match outcome {
+        Ok(decided) => {
+            let open = items.iter().zip(decided).filter(|(_, decided)| !decided.is_final());
+            open.for_each(|(item, _)| item.ticket.put_off());
+        }
+        // They may have been written.
+        Err(StoreError::CommitUnknown(_)) => {}
+        Err(_) => items.iter().for_each(|item| item.ticket.put_off()),
+    }
 }
 
 async fn decide(
@@ -71,10 +90,16 @@ async fn decide(
     if let [(_, account), ..] = requests.as_slice() {
         round.fence(account, fences)?;
     }
-    let decided = round.decide_all(tx, &requests).await?;
+    // From here on nobody waits for anybody; who has waited for too long is not charged any more.
+    let waits = |item: &&Item| !round.has(&item.account) || item.ticket.begin();
+    let begun: Vec<bool> = items.iter().map(|item| waits(&item)).collect();
+    let waiting = requests.into_iter().zip(&begun).filter(|(_, begun)| **begun);
+    let requests: Vec<_> = waiting.map(|(request, _)| request).collect();
+    let mut decided = round.decide_all(tx, &requests).await?.into_iter();
     round.store(tx).await?;
-    metrics::deduct_batch(items.len());
-    Ok(decided)
+    metrics::deduct_batch(requests.len());
+    let in_place = |begun: bool| if begun { decided.next() } else { Some(Decided::GivenUp) };
+    Ok(begun.into_iter().filter_map(in_place).collect())
 }
 
 /// Two parts; no account is in both, unless there is only one account.

@@ -5,7 +5,7 @@
 //! goes alone from then on, for a while.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -16,6 +16,7 @@ use farebox_core::id::AccountId;
 use super::contention::Contention;
 use super::queue::{Queue, Taken};
 use super::round::{Decided, Locking};
+use super::ticket::Ticket;
 use super::transaction::{self, Concluded, Fences};
 use super::{CallError, Outcome, Request, alone};
 use crate::app::App;
@@ -49,6 +50,7 @@ pub(super) struct Item {
     pub(super) deadline: Instant,
     /// Until when it waits for units that gateways hold unused.
     pub(super) patient_until: Instant,
+    pub(super) ticket: Arc<Ticket>,
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
@@ -195,7 +197,8 @@ async fn run_alone(app: App, account: AccountId, items: Vec<Item>) {
 /// The requests whose senders still wait; the others were not had in time.
 pub(super) fn in_time(items: Vec<Item>) -> Vec<Item> {
     let now = Instant::now();
-    let (waiting, late): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| now < item.deadline);
+    let is_late = |item: &Item| item.deadline <= now && item.ticket.give_up();
+    let (late, waiting): (Vec<_>, Vec<_>) = items.into_iter().partition(is_late);
     late.into_iter().for_each(|item| item.reply(Err(CallError::Busy)));
     waiting
 }
@@ -207,6 +210,8 @@ fn answer(app: &App, concluded: Concluded) {
     let mut changed = BTreeSet::new();
     for (item, decided) in concluded {
         match decided {
+            // Its sender has been told.
+            Ok(Decided::GivenUp) => {}
             Ok(Decided::Answer(outcome)) => {
                 count(app, &item, &outcome);
                 changed.insert(item.account.clone());
