@@ -1,6 +1,7 @@
 //! Where the programs under test are.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::StackError;
@@ -35,6 +36,15 @@ pub fn envoy() -> Result<PathBuf, StackError> {
     let home = env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
     let fetched = home.join(".cache/farebox/envoy-1.40.0/envoy/_bin/envoy");
     find("Envoy 1.40.0", "FAREBOX_ENVOY", fetched)
+}
+
+/// The library that gives a process another time, of Debian's package `faketime`.
+pub fn clock_library() -> Result<PathBuf, StackError> {
+    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let library = |folder: fs::DirEntry| folder.path().join("faketime/libfaketime.so.1");
+    let found = folders.map(library).find(|path| path.is_file());
+    let usual = PathBuf::from("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1");
+    find("libfaketime", "FAREBOX_LIBFAKETIME", found.unwrap_or(usual))
 }
 
 fn target() -> PathBuf {

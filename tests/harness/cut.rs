@@ -1,7 +1,7 @@
 //! A TCP proxy in front of the database, which loses a connection at the worst moment: around a COMMIT.
 //!
 //! It reads MySQL's packets, so the connection must be in clear: [`crate::database::Database::source_at`] sees to it.
-//! Every statement is passed on as it is. A trap catches one COMMIT and is then gone.
+//! Every statement is passed on as it is. A trap catches one COMMIT, or one statement, and is then gone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -26,7 +26,7 @@ pub struct Cut {
     server: JoinHandle<()>,
 }
 
-/// What happens to the COMMIT that is caught.
+/// What is caught, and what happens to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
     /// The database commits; its answer is swallowed, and the client is left waiting until [`Cut::release`].
@@ -38,6 +38,8 @@ pub enum How {
     /// The COMMIT is held back, the transaction stays open: [`Cut::release`] passes it on, and a client that goes away
     /// meanwhile has not committed.
     Hold,
+    /// A statement is held back instead of a COMMIT, until [`Cut::release`].
+    HoldStatement,
 }
 
 #[derive(Debug)]
@@ -51,8 +53,15 @@ struct Shared {
 #[derive(Debug)]
 struct Trap {
     how: How,
-    /// Catches only a transaction in which a statement holds this text.
+    /// Catches only a transaction in which a statement holds this text, or the statement itself.
     touching: String,
+}
+
+impl Trap {
+    fn touches(&self, statements: &[impl AsRef<str>]) -> bool {
+        self.touching.is_empty()
+            || statements.iter().any(|text| text.as_ref().contains(&self.touching))
+    }
 }
 
 impl Cut {
@@ -78,7 +87,8 @@ impl Cut {
         self.arm_for(how, "");
     }
 
-    /// Catches the next COMMIT of a transaction in which a statement holds this text, such as the name of a table.
+    /// Catches the next COMMIT of a transaction in which a statement holds this text, such as the name of a table; or
+    /// that statement, for [`How::HoldStatement`].
     pub fn arm_for(&self, how: How, touching: &str) {
         *lock(&self.shared.trap) = Some(Trap { how, touching: touching.to_owned() });
     }
@@ -88,12 +98,12 @@ impl Cut {
         *lock(&self.shared.trap) = None;
     }
 
-    /// How many COMMITs were caught; one that the database may see is counted when the database has answered it.
+    /// How much was caught; a COMMIT that the database may see is counted when the database has answered it.
     pub fn caught(&self) -> usize {
         self.shared.caught.load(Ordering::SeqCst)
     }
 
-    /// Passes on the COMMITs that were held back, and cuts the connections whose answers were swallowed.
+    /// Passes on what was held back, and cuts the connections whose answers were swallowed.
     pub fn release(&self) {
         self.shared.released.send_modify(|count| *count += 1);
     }
@@ -136,14 +146,19 @@ async fn commands(
 ) -> io::Result<()> {
     loop {
         let packet = packet(&mut client).await?;
-        let how = lock(dialogue).command(&packet).and_then(|statements| shared.spring(&statements));
+        let how = {
+            let mut dialogue = lock(dialogue);
+            let statement = dialogue.statement(&packet).and_then(|text| shared.spring_at(&text));
+            let commit = dialogue.command(&packet).and_then(|texts| shared.spring(&texts));
+            statement.or(commit)
+        };
         match how {
             Some(How::CutBefore) => {
                 shared.catch();
                 return Ok(());
             }
             Some(How::SwallowAnswer | How::CutAfter) => lock(dialogue).swallow = how,
-            Some(How::Hold) => {
+            Some(How::Hold | How::HoldStatement) => {
                 let (mut released, mut byte) = (shared.catch(), [0]);
                 tokio::select! {
                     _ = released.changed() => {}
@@ -171,7 +186,9 @@ async fn replies(
             dialogue.swallow
         };
         match swallow {
-            None | Some(How::CutBefore | How::Hold) => client.write_all(&packet).await?,
+            None | Some(How::CutBefore | How::Hold | How::HoldStatement) => {
+                client.write_all(&packet).await?
+            }
             Some(How::CutAfter) => {
                 shared.catch();
                 return Ok(());
@@ -220,7 +237,17 @@ impl Shared {
     fn spring(&self, statements: &[String]) -> Option<How> {
         let mut trap = lock(&self.trap);
         let touches = |trap: &mut Trap| {
-            trap.touching.is_empty() || statements.iter().any(|text| text.contains(&trap.touching))
+            let is_for_commits = trap.how != How::HoldStatement;
+            is_for_commits && trap.touches(statements)
+        };
+        trap.take_if(touches).map(|trap| trap.how)
+    }
+
+    /// What to do with this statement; the trap is gone when it caught it.
+    fn spring_at(&self, statement: &str) -> Option<How> {
+        let mut trap = lock(&self.trap);
+        let touches = |trap: &mut Trap| {
+            trap.how == How::HoldStatement && trap.touches(std::slice::from_ref(&statement))
         };
         trap.take_if(touches).map(|trap| trap.how)
     }
@@ -240,6 +267,15 @@ struct Dialogue {
 }
 
 impl Dialogue {
+    /// The statement that the client wants executed.
+    fn statement(&self, packet: &[u8]) -> Option<String> {
+        match packet {
+            [_, _, _, 0, QUERY, rest @ ..] => Some(text(rest)),
+            [_, _, _, 0, EXECUTE, rest @ ..] => self.prepared.get(&number(rest)).cloned(),
+            _ => None,
+        }
+    }
+
     /// Notes what the client sends; gives the statements of a transaction that it wants to commit.
     fn command(&mut self, packet: &[u8]) -> Option<Vec<String>> {
         // A command begins an exchange; other packets belong to the login or go on with a long command.
@@ -329,7 +365,10 @@ mod tests {
         assert_eq!(dialogue.command(&packet(0, QUERY, b"BEGIN")), None);
         assert_eq!(dialogue.command(&packet(0, QUERY, b"SELECT 1")), None);
         assert_eq!(dialogue.command(&packet(0, EXECUTE, &[7, 0, 0, 0])), None);
+        let execute = packet(0, EXECUTE, &[7, 0, 0, 0]);
+        assert_eq!(dialogue.statement(&execute).as_deref(), Some("UPDATE t SET a = ?"));
         let commit = packet(0, QUERY, b"COMMIT");
+        assert_eq!(dialogue.statement(&commit).as_deref(), Some("COMMIT"));
         let statements = ["SELECT 1", "UPDATE t SET a = ?"].map(str::to_owned);
         assert_eq!(dialogue.command(&commit), Some(statements.to_vec()));
         assert_eq!(dialogue.command(&commit), Some(Vec::new()), "outside of a transaction");

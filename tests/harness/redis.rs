@@ -28,7 +28,8 @@ impl Redis {
         symlink(server()?, &program).map_err(StackError::system("link redis-server"))?;
         let addr = port::free();
         let recipe = Recipe::new("redis", &program, folder)
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--enable-debug-command", "yes", "--port"])
             .arg(addr.port().to_string())
             .arg("--dir")
             .arg(folder);

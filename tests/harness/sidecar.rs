@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use farebox_core::assertion::{self, AUDIENCE, Claims, Key, LIFETIME_S};
+use rustix::process::Signal;
 
 use crate::child::{Child, Recipe, inherited};
 use crate::client::Client;
@@ -67,6 +68,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) currency: &'a str,
     pub(crate) payment: Option<Payment<'a>>,
     pub(crate) callback_secrets: &'a str,
+    /// What its own clock says when it starts, `@2037-05-31 15:59:29` in UTC; none: the time.
+    pub(crate) clock: Option<&'a str>,
 }
 
 /// What the sidecar is told about the payment service.
@@ -146,6 +149,10 @@ impl Sidecar {
             .env("FAREBOX_GATEWAY_TOKEN", TOKEN)
             .env("FAREBOX_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("FAREBOX_CALLBACK_SECRET", &callback_secrets);
+        let recipe = match settings.clock {
+            Some(clock) => wrong_clock(recipe, clock)?,
+            None => recipe,
+        };
         let (child, addresses) = (Child::start(recipe)?, settings.addresses);
         let sidecar = Self { child, program, config, ready_file, addresses, callback_secrets };
         sidecar.ready().await?;
@@ -202,6 +209,12 @@ impl Sidecar {
         self.forget_ready();
     }
 
+    /// Stops the process without ending it, until the result is dropped.
+    pub fn stand_still(&self) -> StandsStill<'_> {
+        self.child.signal(Signal::STOP);
+        StandsStill(&self.child)
+    }
+
     /// Starts the service again on the same addresses.
     pub async fn start_again(&self) -> Result<(), StackError> {
         self.child.start_again()?;
@@ -221,6 +234,25 @@ impl Sidecar {
         // The service may have removed the file itself.
         fs::remove_file(&self.ready_file).ok();
     }
+}
+
+/// While it lives, the sidecar stands still.
+#[derive(Debug)]
+pub struct StandsStill<'a>(&'a Child);
+
+impl Drop for StandsStill<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
+    }
+}
+
+/// A process whose clock on the wall is wrong; the one that measures durations is right.
+fn wrong_clock(recipe: Recipe, clock: &str) -> Result<Recipe, StackError> {
+    Ok(recipe
+        .env("LD_PRELOAD", binaries::clock_library()?)
+        .env("FAKETIME", clock)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("TZ", "UTC"))
 }
 
 fn farebox(

@@ -248,6 +248,7 @@ impl Plan {
             currency: self.currency,
             payment: Some(payment),
             callback_secrets: self.callback_secrets,
+            clock: None,
         }
     }
 
@@ -330,10 +331,24 @@ impl Stack {
 
     /// Starts a further sidecar of this name on the same database, with addresses of its own.
     pub async fn another_sidecar(&self, name: &str) -> Result<Sidecar, StackError> {
+        self.further_sidecar(name, None).await
+    }
+
+    /// The same, of which each run begins at this time by its own clock: `@2037-05-31 15:59:29`, in UTC.
+    pub async fn another_sidecar_at(&self, name: &str, clock: &str) -> Result<Sidecar, StackError> {
+        self.further_sidecar(name, Some(clock)).await
+    }
+
+    async fn further_sidecar(
+        &self,
+        name: &str,
+        clock: Option<&str>,
+    ) -> Result<Sidecar, StackError> {
         let addresses =
             Addresses { http: port::free(), internal: port::free(), admin: port::free() };
         let source = self.database.source();
         let settings = self.plan.settings(addresses, source, &self.redis, &self.payment);
+        let settings = Settings { clock, ..settings };
         Sidecar::start(self.scratch.path(), name, &settings).await
     }
 

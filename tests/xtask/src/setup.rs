@@ -19,10 +19,11 @@ const PROGRAMS: [(&str, &str, &str); 6] = [
 ];
 
 /// What only tests run.
-const TEST_PROGRAMS: [(&str, &str, &str); 3] = [
+const TEST_PROGRAMS: [(&str, &str, &str); 4] = [
     ("node", "nodejs", "runs the tests of the shipped arithmetic on wasm32"),
     ("curl", "curl", "sends the callback of the example for payment teams"),
     ("openssl", "openssl", "signs it"),
+    ("faketime", "faketime", "gives a sidecar of a test a wrong clock"),
 ];
 
 /// The wheel that holds Envoy 1.40.0, for each processor that Envoy is built for.
