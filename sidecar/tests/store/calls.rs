@@ -13,6 +13,7 @@ use crate::fixture::{Fixture, nanos};
 
 mod boundaries;
 mod crowds;
+mod faults;
 mod locks;
 mod model;
 mod months;
