@@ -62,18 +62,33 @@ async fn one(app: &App, request: &CheckRequest) -> Result<CheckReply, CallError>
     told
 }
 
+/// Tells all of them; one whose rows cannot be read fails alone.
 async fn from_database(app: &App, requests: &[CheckRequest]) -> Vec<Result<CheckReply, CallError>> {
+    match together(app, requests).await {
+        Ok(told) => told,
+        Err(err) if err.is_row_fault() && 1 < requests.len() => {
+            tracing::warn!(error = %err, requests = requests.len(), "a check among others failed; they are told in parts");
+            let (first, second) = requests.split_at(requests.len() / 2);
+            let mut told = Box::pin(from_database(app, first)).await;
+            told.extend(Box::pin(from_database(app, second)).await);
+            told
+        }
+        Err(err) => {
+            let err = CallError::Store(Arc::new(err));
+            requests.iter().map(|_| Err(err.clone())).collect()
+        }
+    }
+}
+
+async fn together(
+    app: &App,
+    requests: &[CheckRequest],
+) -> Result<Vec<Result<CheckReply, CallError>>, StoreError> {
     let keys: Vec<LeaseKey> = requests.iter().map(key).collect();
     let metered: Vec<&LeaseKey> =
         keys.iter().filter(|key| app.settings.is_metered(&key.service)).collect();
-    let told = match create_missing(app, &metered).await {
-        Ok(()) => tell_all(app, requests, &keys, &metered).await,
-        Err(err) => Err(err),
-    };
-    told.unwrap_or_else(|err| {
-        let err = CallError::Store(Arc::new(err));
-        requests.iter().map(|_| Err(err.clone())).collect()
-    })
+    create_missing(app, &metered).await?;
+    tell_all(app, requests, &keys, &metered).await
 }
 
 fn key(request: &CheckRequest) -> LeaseKey {
@@ -144,7 +159,7 @@ async fn missing(
     let month = Month::at(now, app.settings.time_zone);
     let wanted: Vec<QuotaKey> = keys.iter().map(|key| quota(key, &month)).collect();
     let found =
-        store::free_quota::find(connection, &wanted.iter().collect::<Vec<_>>(), OnCorrupt::Skip)
+        store::free_quota::find(connection, &wanted.iter().collect::<Vec<_>>(), OnCorrupt::Fail)
             .await?;
     let found: BTreeSet<&QuotaKey> = found.iter().map(|row| &row.key).collect();
     let missing = keys.iter().zip(&wanted).filter(|(_, wanted)| !found.contains(wanted));
@@ -153,8 +168,7 @@ async fn missing(
 
 async fn create(app: &App, tx: &mut MySqlConnection, keys: &[LeaseKey]) -> Result<(), StoreError> {
     let accounts = keys.iter().map(|key| key.account.clone()).collect();
-    // A row that cannot be read keeps no other user from being told.
-    let mut books = Books::lock(tx, &accounts, Some(&app.settings), OnCorrupt::Skip).await?;
+    let mut books = Books::lock(tx, &accounts, Some(&app.settings), OnCorrupt::Fail).await?;
     let month = Month::at(books.now, app.settings.time_zone);
     let quotas = keys.iter().map(|key| quota(key, &month)).collect();
     books.load_or_create_quotas(tx, &quotas, &app.settings).await

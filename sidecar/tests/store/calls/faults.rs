@@ -10,6 +10,7 @@ use super::{deduct, say};
 use crate::fixture::Fixture;
 
 mod forced;
+mod poison;
 
 const BUSY: &str =
     "the account is busy: other requests or gateways hold it; send the same request again";
