@@ -15,6 +15,7 @@ mod boundaries;
 mod crowds;
 mod faults;
 mod locks;
+mod mixed;
 mod model;
 mod months;
 mod purge;
