@@ -12,8 +12,8 @@ use crate::record::Drawn;
 /// What became of a deduct.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The call is charged.
-    Charged(Drawn),
+    /// The call is charged, on this billing record.
+    Charged(Drawn, String),
     /// The account cannot pay, and nothing was charged.
     Short(Funds),
     /// Not decided, and nothing was charged by this message; the same one may be sent again.
@@ -30,6 +30,7 @@ pub enum Outcome {
 /// The members of a [`farebox_core::call::DeductReply`] that a gateway needs.
 #[derive(Deserialize)]
 struct Charged {
+    record_id: String,
     free_units: u64,
     paid_units: u64,
     #[serde(default)]
@@ -67,11 +68,10 @@ pub fn message(key: &str, call: &LeaseKey, units: u64, wait_ms: u64) -> Vec<u8> 
 pub fn outcome(status: u32, body: &[u8], units: u64) -> Outcome {
     if status == 200 {
         return match serde_json::from_slice::<Charged>(body) {
-            Ok(Charged { free_units, paid_units, price }) => Outcome::Charged(Drawn {
-                free: free_units,
-                paid: paid_units,
-                price: price.unwrap_or(Nanos::ZERO),
-            }),
+            Ok(Charged { record_id, free_units, paid_units, price }) => {
+                let price = price.unwrap_or(Nanos::ZERO);
+                Outcome::Charged(Drawn { free: free_units, paid: paid_units, price }, record_id)
+            }
             Err(_) => Outcome::Unknown { repeats: true, is_away: true },
         };
     }
@@ -158,7 +158,7 @@ mod tests {
         };
         let body = serde_json::to_vec(&reply).unwrap();
         let drawn = Drawn { free: 1, paid: 2, price: nanos("0.002") };
-        assert_eq!(outcome(200, &body, 3), Outcome::Charged(drawn));
+        assert_eq!(outcome(200, &body, 3), Outcome::Charged(drawn, "r".to_owned()));
     }
 
     #[test]

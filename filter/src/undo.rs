@@ -25,6 +25,8 @@ pub struct Charge {
     pub key: String,
     /// Who pays.
     pub account: AccountId,
+    /// The billing record, once the sidecar has named it: it is known for ever, the deduct's key for a day.
+    pub record: Option<String>,
 }
 
 /// Charges on their way back.
@@ -96,8 +98,8 @@ impl Undos {
         self.sent = self.queue.drain(..count).collect();
         let items = self.sent.iter().map(|charge| RefundRequest {
             idempotency_key: format!("undo-{}", charge.key),
-            record_id: None,
-            deduct_key: Some(charge.key.clone()),
+            record_id: charge.record.clone(),
+            deduct_key: charge.record.is_none().then(|| charge.key.clone()),
             user_id: Some(charge.account.clone()),
             units: None,
         });
@@ -127,10 +129,18 @@ impl Undos {
             }
         }
         answered.kept = u64::try_from(kept.len()).unwrap_or(u64::MAX);
-        self.failures = if kept.is_empty() { 0 } else { self.failures.saturating_add(1) };
-        self.next_ms = if kept.is_empty() { 0 } else { now.saturating_add(self.pause_ms()) };
-        for charge in kept.into_iter().rev() {
-            self.queue.push_front(charge);
+        // Charges that fail while others are settled go behind those that wait, and hold nobody up.
+        let is_progress = kept.is_empty() || 0 < answered.done;
+        self.failures = if is_progress { 0 } else { self.failures.saturating_add(1) };
+        self.next_ms = match (is_progress, kept.is_empty() || !self.queue.is_empty()) {
+            (true, true) => 0,
+            (true, false) => now.saturating_add(PAUSE_MS),
+            (false, _) => now.saturating_add(self.pause_ms()),
+        };
+        if is_progress {
+            self.queue.extend(kept);
+        } else {
+            kept.into_iter().rev().for_each(|charge| self.queue.push_front(charge));
         }
         answered
     }
@@ -148,7 +158,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn charge(number: usize) -> Rc<Charge> {
-        Rc::new(Charge { key: format!("k{number}"), account: "u1".parse().unwrap() })
+        Rc::new(Charge { key: format!("k{number}"), account: "u1".parse().unwrap(), record: None })
     }
 
     fn queue(count: usize) -> Undos {
@@ -195,8 +205,34 @@ mod tests {
         let answered = undos.on_answer(200, &reply(&[200, 503, 409, 500]), 1_000);
         let refused = vec!["k2".to_owned()];
         assert_eq!(answered, Answered { done: 2, refused, kept: 2 });
-        assert_eq!(undos.next_message(1_199), None);
+        assert_eq!(undos.next_message(1_199), None, "nothing else waits");
         assert_eq!(keys(&undos.next_message(1_200).unwrap()), ["k1", "k3"]);
+    }
+
+    #[test]
+    fn charges_that_never_come_back_hold_nobody_up() {
+        let mut undos = queue(CALL_ITEMS_MAX);
+        undos.push(charge(CALL_ITEMS_MAX));
+        undos.next_message(0).unwrap();
+        let mut statuses = vec![500; CALL_ITEMS_MAX];
+        statuses[0] = 200;
+        undos.on_answer(200, &reply(&statuses), 0);
+        // The one that was behind them goes first, and at once.
+        let next = keys(&undos.next_message(0).unwrap());
+        assert_eq!((next[0].as_str(), next.len()), ("k1000", CALL_ITEMS_MAX));
+    }
+
+    #[test]
+    fn a_charge_whose_record_is_known_is_undone_by_it() {
+        let mut undos = Undos::default();
+        let record = Some("r1".to_owned());
+        undos.push(Rc::new(Charge { record, ..(*charge(0)).clone() }));
+        let json: serde_json::Value =
+            serde_json::from_slice(&undos.next_message(0).unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "items": [{ "idempotency_key": "undo-k0", "record_id": "r1", "user_id": "u1" }]
+        });
+        assert_eq!(json, expected);
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl App {
         Self { events: Some(events), ..self }
     }
 
-    /// Adds Redis, where the predecessor kept orders.
+    /// Adds Redis: locks, hints, and what the predecessor kept there.
     #[must_use]
     pub fn with_cache(self, cache: Cache) -> Self {
         Self { cache, ..self }

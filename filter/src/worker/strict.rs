@@ -79,7 +79,7 @@ impl Worker {
             until_ms: now.saturating_add(self.config.max_wait_ms),
             token: None,
             is_unsure: false,
-            charge: Rc::new(Charge { key, account: call.key.account.clone() }),
+            charge: Rc::new(Charge { key, account: call.key.account.clone(), record: None }),
             call,
         };
         self.arriving = Some((deduct.call.stream, Next::Pause));
@@ -117,9 +117,10 @@ impl Worker {
         let Some(mut deduct) = self.strict.remove(stream) else { return };
         deduct.token = None;
         match deduct::outcome(status, body, deduct.call.rule.units) {
-            Outcome::Charged(drawn) => {
+            Outcome::Charged(drawn, record) => {
                 self.decided(host, now);
-                self.admit(host, &deduct.call, Source::Deduct(deduct.charge), drawn);
+                let charge = Charge { record: Some(record), ..(*deduct.charge).clone() };
+                self.admit(host, &deduct.call, Source::Deduct(Rc::new(charge)), drawn);
                 self.release(host, stream);
             }
             Outcome::Short(funds) => {

@@ -267,8 +267,8 @@ pub struct ReleaseReply {
 
 /// Gives units of a charge back to where they came from: free ones to the free quota of their month, paid ones as money.
 ///
-/// By `deduct_key` it also undoes a deduct whose outcome the caller does not know: one that has not arrived yet will
-/// charge nothing when it does.
+/// By `deduct_key` it also undoes a deduct whose outcome the caller does not know, for [`KEY_KEPT_H`] hours: one that has not
+/// arrived yet will charge nothing when it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefundRequest {
     /// The caller's name for this refund, 1–255 visible ASCII. The header `Idempotency-Key` may carry it instead.
@@ -294,7 +294,7 @@ pub struct RefundReply {
     /// The refund; absent when there was nothing to give back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund_id: Option<String>,
-    /// The billing record; absent when the deduct charged nothing and never will.
+    /// The billing record; absent when no deduct of the last [`KEY_KEPT_H`] hours was charged under the key, and none will be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_id: Option<String>,
     /// Free units given back.

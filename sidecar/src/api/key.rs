@@ -3,15 +3,13 @@
 use axum::http::HeaderMap;
 use axum::response::Response;
 use farebox_core::code::{Code, Language};
+use farebox_core::limits::CALL_KEY_BYTES_MAX;
 use farebox_core::problem::Problem;
 
 use super::reply::problem;
 
 /// The header's name, as errors spell it.
 pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
-
-/// The longest key.
-const KEY_BYTES_MAX: usize = 255;
 
 /// The key of a request, which must have one. The draft's quotation marks may be left out.
 pub(super) fn idempotency_key(
@@ -34,7 +32,7 @@ pub(super) fn optional(headers: &HeaderMap) -> Result<Option<String>, &'static s
     }
     let text = value.to_str().unwrap_or_default().trim();
     let key = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    let is_key = (1..=KEY_BYTES_MAX).contains(&key.len())
+    let is_key = (1..=CALL_KEY_BYTES_MAX).contains(&key.len())
         && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
     if is_key {
         Ok(Some(key.to_owned()))

@@ -13,7 +13,7 @@ use farebox_core::id::AccountId;
 use farebox_core::wire::LeaseKey;
 
 use crate::app::Settings;
-use crate::store::billing_record::{self, Charged, NewRecord};
+use crate::store::billing_record::{self, Charged, NewRecord, RecordRefund};
 use crate::store::charge_refund::{self, NewChargeRefund};
 use crate::store::column::OnCorrupt;
 use crate::store::free_quota::{self, NewQuota, Quota, QuotaChange, QuotaKey};
@@ -196,7 +196,8 @@ impl Books {
         for lease in leases {
             // A lease that appeared between finding its account and locking it belongs to an account that is not locked.
             if self.balances.contains_key(&lease.key.account) {
-                self.leases.insert(lease.id, Tracked::new(lease));
+                // One that was loaded before may have changed in memory since.
+                self.leases.entry(lease.id).or_insert_with(|| Tracked::new(lease));
             }
         }
         self.load_quotas(tx, &quotas).await
@@ -338,7 +339,7 @@ impl Books {
         self.journal.push(line);
     }
 
-    /// Writes everything that changed; the balances, which others wait for, last.
+    /// Writes everything that changed; the balances last.
     pub(super) async fn store(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
         billing_record::insert(tx, &self.records).await?;
         ledger_entry::insert(tx, &self.legs).await?;
@@ -370,15 +371,14 @@ impl Books {
         charge_refund::insert(tx, &self.charge_refunds).await?;
         self.new_reservations.clear();
         self.charge_refunds.clear();
-        for reservation in self.reservations.values_mut().filter(|row| row.is_changed()) {
-            reservation::end(tx, &reservation.current).await?;
-            reservation.saved();
-        }
-        for charge in self.charges.values_mut().filter(|row| row.is_changed()) {
-            let more = charge.current.refunded.minus(charge.stored.refunded);
-            billing_record::note_refund(tx, &charge.stored, more).await?;
-            charge.saved();
-        }
+        let ended = self.reservations.values().filter(|row| row.is_changed());
+        let ended: Vec<&Reservation> = ended.map(|row| &row.current).collect();
+        reservation::end(tx, &ended).await?;
+        self.reservations.values_mut().for_each(Tracked::saved);
+        let refunded = self.charges.values().filter(|row| row.is_changed());
+        let refunds: Vec<RecordRefund<'_>> = refunded.map(record_refund).collect();
+        billing_record::note_refunds(tx, &refunds).await?;
+        self.charges.values_mut().for_each(Tracked::saved);
         Ok(())
     }
 
@@ -421,6 +421,17 @@ impl Books {
         user_balance::update(tx, &changes).await?;
         self.balances.values_mut().filter(|balance| balance.is_changed()).for_each(Tracked::saved);
         Ok(())
+    }
+}
+
+fn record_refund(Tracked { stored, current }: &Tracked<Charged>) -> RecordRefund<'_> {
+    let more = current.refunded.minus(stored.refunded);
+    RecordRefund {
+        id: &current.id,
+        free: more.free,
+        paid: more.paid,
+        free_before: stored.refunded.free,
+        paid_before: stored.refunded.paid,
     }
 }
 

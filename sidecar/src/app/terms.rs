@@ -1,7 +1,7 @@
 //! At which price a call, a want or a journal line is served.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::mysql::MySqlConnection;
@@ -39,11 +39,7 @@ impl PriceList {
         keys: &[&LeaseKey],
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
-        let mut list = if keys.iter().any(|key| key.price.is_none()) {
-            Self::peek(tx, now, on_corrupt).await?
-        } else {
-            Self { book: BTreeMap::new(), routes: BTreeMap::new() }
-        };
+        let mut list = Self::peek(tx, now, keys, on_corrupt).await?;
         for key in keys {
             let Some(price) = key.price else { continue };
             if let Entry::Vacant(place) = list.routes.entry((key.service.clone(), price)) {
@@ -57,9 +53,16 @@ impl PriceList {
     pub(super) async fn peek(
         tx: &mut MySqlConnection,
         now: DateTime<Utc>,
+        keys: &[&LeaseKey],
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
-        let versions = price_version::book(tx, now, on_corrupt).await?;
+        let services: BTreeSet<&ServiceName> =
+            keys.iter().filter(|key| key.price.is_none()).map(|key| &key.service).collect();
+        let versions = if services.is_empty() {
+            Vec::new()
+        } else {
+            price_version::book_of(tx, &services, now, on_corrupt).await?
+        };
         // Later versions replace earlier ones of the same service.
         let book = versions.into_iter().map(|version| (version.service.clone(), version)).collect();
         Ok(Self { book, routes: BTreeMap::new() })

@@ -1,4 +1,4 @@
-//! What an account had a moment ago, for answers that decide nothing: `check` and views of accounts.
+//! What an account had a moment ago, for answers that decide nothing, as those of `check`.
 //!
 //! A hint is never older than [`HINT_AGE_MAX`]. Whoever reads the database asks Redis for the time first, and the hint
 //! ends so long after that time: however late it is written, by Redis's clock it cannot outlive what it tells.

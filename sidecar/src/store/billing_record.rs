@@ -237,27 +237,43 @@ pub(crate) async fn find(
     })
 }
 
-/// Notes what went back of a charge, guarded: never more than was charged.
-pub(crate) async fn note_refund(
+/// What went back of a charge now, and had gone back before.
+#[derive(Debug, Serialize)]
+pub(crate) struct RecordRefund<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) free: u64,
+    pub(crate) paid: u64,
+    pub(crate) free_before: u64,
+    pub(crate) paid_before: u64,
+}
+
+/// Notes what went back of charges, guarded: never more than was charged, and never on another state than the one that it
+/// was decided on.
+pub(crate) async fn note_refunds(
     connection: &mut MySqlConnection,
-    record: &Charged,
-    more: Split,
+    refunds: &[RecordRefund<'_>],
 ) -> Result<(), StoreError> {
+    if refunds.is_empty() {
+        return Ok(());
+    }
     let changed = sqlx::query(
-        "UPDATE billing_record
-         SET free_refunded = free_refunded + ?, paid_refunded = paid_refunded + ?
-         WHERE billing_record_id = ? AND free_refunded = ? AND paid_refunded = ?
-           AND free_refunded + ? <= free_units AND paid_refunded + ? <= paid_units",
+        "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
+           id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.id',
+           free BIGINT PATH '$.free',
+           paid BIGINT PATH '$.paid',
+           free_before BIGINT PATH '$.free_before',
+           paid_before BIGINT PATH '$.paid_before'
+         )) AS more
+         STRAIGHT_JOIN billing_record ON billing_record.billing_record_id = more.id
+         SET billing_record.free_refunded = billing_record.free_refunded + more.free,
+             billing_record.paid_refunded = billing_record.paid_refunded + more.paid
+         WHERE billing_record.free_refunded = more.free_before AND billing_record.paid_refunded = more.paid_before
+           AND billing_record.free_refunded + more.free <= billing_record.free_units
+           AND billing_record.paid_refunded + more.paid <= billing_record.paid_units",
     )
-    .bind(more.free)
-    .bind(more.paid)
-    .bind(&record.id)
-    .bind(record.refunded.free)
-    .bind(record.refunded.paid)
-    .bind(more.free)
-    .bind(more.paid)
+    .bind(json(&refunds))
     .execute(connection)
     .await?
     .rows_affected();
-    require_changed(TABLE, 1, changed)
+    require_changed(TABLE, refunds.len(), changed)
 }

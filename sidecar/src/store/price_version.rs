@@ -1,5 +1,7 @@
 //! `price_version`: prices, none of which ever changes.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
@@ -7,7 +9,7 @@ use farebox_core::id::ServiceName;
 use farebox_core::money::Nanos;
 
 use crate::store::StoreError;
-use crate::store::column::{Columns, OnCorrupt, decimal, read_all};
+use crate::store::column::{Columns, OnCorrupt, decimal, json, read_all};
 
 /// A price of a service and its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,30 @@ pub(crate) async fn book(
          WHERE source = 'book' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
          ORDER BY effective_from, price_version_id",
     )
+    .bind(now)
+    .bind(now)
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, on_corrupt, read)
+}
+
+/// What the price book says at `now` about these services; a row of another service disturbs nobody.
+pub(crate) async fn book_of(
+    connection: &mut MySqlConnection,
+    services: &BTreeSet<&ServiceName>,
+    now: DateTime<Utc>,
+    on_corrupt: OnCorrupt,
+) -> Result<Vec<PriceVersion>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT price_version_id, service_name, source, price, effective_from, effective_to
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
+         )) AS wanted
+         STRAIGHT_JOIN price_version ON service_name = wanted.service
+         WHERE source = 'book' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
+         ORDER BY effective_from, price_version_id",
+    )
+    .bind(json(services))
     .bind(now)
     .bind(now)
     .fetch_all(connection)

@@ -240,20 +240,30 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Ends an open reservation.
+/// Ends open reservations.
 pub(crate) async fn end(
     connection: &mut MySqlConnection,
-    reservation: &Reservation,
+    reservations: &[&Reservation],
 ) -> Result<(), StoreError> {
+    if reservations.is_empty() {
+        return Ok(());
+    }
+    let endings: Vec<_> =
+        reservations.iter().map(|row| (&row.id, row.state.as_text(), &row.record)).collect();
     let changed = sqlx::query(
-        "UPDATE reservation SET state = ?, billing_record_id = ?, updated_at = UTC_TIMESTAMP(3)
-         WHERE reservation_id = ? AND state = 'open'",
+        "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
+           id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[0]',
+           state VARCHAR(16) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[1]',
+           record VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[2]'
+         )) AS new
+         STRAIGHT_JOIN reservation ON reservation.reservation_id = new.id
+         SET reservation.state = new.state, reservation.billing_record_id = new.record,
+             reservation.updated_at = UTC_TIMESTAMP(3)
+         WHERE reservation.state = 'open'",
     )
-    .bind(reservation.state.as_text())
-    .bind(&reservation.record)
-    .bind(&reservation.id)
+    .bind(json(&endings))
     .execute(connection)
     .await?
     .rows_affected();
-    require_changed(TABLE, 1, changed)
+    require_changed(TABLE, reservations.len(), changed)
 }

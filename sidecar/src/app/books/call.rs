@@ -18,6 +18,7 @@ use crate::store::billing_record::{self, Charged};
 use crate::store::charge_refund::NewChargeRefund;
 use crate::store::column::time_text;
 use crate::store::free_quota::QuotaKey;
+use crate::store::lease::{self, StoredLease};
 use crate::store::reservation::{self, Basis, NewReservation, Reservation, State};
 
 impl Books {
@@ -50,6 +51,15 @@ impl Books {
     ) -> Result<(), StoreError> {
         let selection = LeaseSelection { ids: Vec::new(), open_of: accounts.clone() };
         self.load_leases(tx, &selection).await?;
+        self.load_overdue_reservations(tx, accounts).await
+    }
+
+    /// Loads the reservations of these accounts whose time is over.
+    pub(in crate::app) async fn load_overdue_reservations(
+        &mut self,
+        tx: &mut MySqlConnection,
+        accounts: &BTreeSet<AccountId>,
+    ) -> Result<(), StoreError> {
         let sorted: Vec<&AccountId> = accounts.iter().collect();
         let overdue = reservation::find_overdue(tx, &sorted, self.now, self.on_corrupt).await?;
         let quotas = overdue.iter().map(reserved_quota).collect();
@@ -70,12 +80,29 @@ impl Books {
         self.reservations.get(id).map(|row| &row.current)
     }
 
-    /// The loaded open reservations of an account whose time is over.
-    pub(in crate::app) fn overdue_reservations(&self, account: &AccountId) -> Vec<String> {
+    /// Takes back what ran out of what [`Self::load_claims`] loaded: leases of gateways that fell silent, but for `keep`, and
+    /// reservations. A request that needs it need not wait for the job. Whether there was anything.
+    pub(in crate::app) fn end_overdue(
+        &mut self,
+        account: &AccountId,
+        keep: Option<u64>,
+    ) -> Result<bool, StoreError> {
+        let now = self.now;
+        let overdue = |lease: &&StoredLease| lease.reclaim_at <= now && Some(lease.id) != keep;
+        let leases: Vec<u64> =
+            self.open_leases(account).filter(overdue).map(|lease| lease.id).collect();
+        for &id in &leases {
+            self.end_lease(id, lease::State::Expired)?;
+        }
         let rows = self.reservations.values().map(|row| &row.current);
-        rows.filter(|row| row.account == *account && row.is_overdue(self.now))
+        let reservations: Vec<String> = rows
+            .filter(|row| row.account == *account && row.is_overdue(now))
             .map(|row| row.id.clone())
-            .collect()
+            .collect();
+        for id in &reservations {
+            self.end_reservation(id, State::Expired)?;
+        }
+        Ok(!leases.is_empty() || !reservations.is_empty())
     }
 
     /// The charge, when it was loaded.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use sqlx::mysql::MySqlConnection;
 
 use farebox_core::call::{CheckReply, CheckRequest};
+use farebox_core::id::AccountId;
 use farebox_core::wire::LeaseKey;
 
 use super::CallError;
@@ -111,6 +112,9 @@ async fn tell_all(
                 if !app.settings.is_metered(&key.service) {
                     return Err(CallError::UnknownService { service: key.service.clone() });
                 }
+                if let Some(reply) = round.tell_own(key, request.count).map_err(Arc::new)? {
+                    return Ok(reply);
+                }
                 // Each check is about the books as they are, whatever the others come to.
                 let mut trial = round.clone();
                 let reply = trial.tell(key, request.count).map_err(Arc::new)?;
@@ -149,7 +153,7 @@ async fn create_missing(app: &App, keys: &[&LeaseKey]) -> Result<(), StoreError>
     .await
 }
 
-/// The keys that have no quota row this month.
+/// The keys that have no quota row this month, or no balance row.
 async fn missing(
     app: &App,
     connection: &mut MySqlConnection,
@@ -162,7 +166,14 @@ async fn missing(
         store::free_quota::find(connection, &wanted.iter().collect::<Vec<_>>(), OnCorrupt::Fail)
             .await?;
     let found: BTreeSet<&QuotaKey> = found.iter().map(|row| &row.key).collect();
-    let missing = keys.iter().zip(&wanted).filter(|(_, wanted)| !found.contains(wanted));
+    // The predecessor gave users quotas before it gave them balances.
+    let accounts: Vec<&AccountId> = keys.iter().map(|key| &key.account).collect();
+    let existing = store::user_balance::existing(connection, &accounts).await?;
+    let existing: BTreeSet<AccountId> = existing.into_iter().collect();
+    let is_missing = |(key, wanted): &(&&LeaseKey, &QuotaKey)| {
+        !found.contains(wanted) || !existing.contains(&key.account)
+    };
+    let missing = keys.iter().zip(&wanted).filter(is_missing);
     Ok(missing.map(|(key, _)| (*key).clone()).collect())
 }
 

@@ -25,10 +25,13 @@ impl Contention {
         if ACCOUNTS_MAX <= self.until.len() {
             self.until.retain(|_, until| now < *until);
         }
-        // Beyond the bound, an account is found locked again the next time: that costs a wait and no more.
-        if self.until.len() < ACCOUNTS_MAX {
-            self.until.insert(account.clone(), now + CONTENDED_FOR);
+        if ACCOUNTS_MAX <= self.until.len()
+            && let Some(first) = self.until.iter().min_by_key(|(_, until)| **until)
+        {
+            let first = first.0.clone();
+            self.until.remove(&first);
         }
+        self.until.insert(account.clone(), now + CONTENDED_FOR);
     }
 
     /// Whether it was found locked lately.
@@ -54,6 +57,7 @@ mod tests {
             contention.note(&account(number), now);
         }
         assert_eq!(contention.until.len(), ACCOUNTS_MAX);
+        assert!(contention.is_contended(&account(ACCOUNTS_MAX + 4), now), "the newest is known");
         contention.note(&account(ACCOUNTS_MAX + 9), later);
         assert!(contention.is_contended(&account(ACCOUNTS_MAX + 9), later), "old ones made room");
     }

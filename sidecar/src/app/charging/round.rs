@@ -21,10 +21,10 @@ use crate::app::Settings;
 use crate::app::books::Books;
 use crate::app::terms::PriceList;
 use crate::calendar::Month;
+use crate::store::StoreError;
 use crate::store::column::OnCorrupt;
 use crate::store::free_quota::QuotaKey;
 use crate::store::idempotency_key::{self, NewAnswer, RequestKey};
-use crate::store::{StoreError, lease, reservation};
 
 mod deduct;
 mod refund;
@@ -152,7 +152,7 @@ impl<'a> Round<'a> {
     ) -> Result<Self, StoreError> {
         let accounts = keys.iter().map(|key| key.account.clone()).collect();
         let books = Books::peek(tx, &accounts, OnCorrupt::Fail).await?;
-        let prices = PriceList::peek(tx, books.now, OnCorrupt::Fail).await?;
+        let prices = PriceList::peek(tx, books.now, keys, OnCorrupt::Fail).await?;
         let mut round = Self::on(books, prices, settings);
         let quotas = keys.iter().map(|key| round.quota(&key.account, &key.service)).collect();
         round.books.load_quotas(tx, &quotas).await?;
@@ -324,22 +324,6 @@ impl<'a> Round<'a> {
         }
         let balance = self.books.balance(account)?;
         Ok((balance.balance, self.books.available(account)?, balance.currency.clone()))
-    }
-
-    /// Takes back what ran out: leases of gateways that fell silent, and reservations. Whether there was anything.
-    fn end_overdue(&mut self, account: &AccountId) -> Result<bool, StoreError> {
-        let now = self.books.now;
-        let overdue = |lease: &&lease::StoredLease| lease.reclaim_at <= now;
-        let leases: Vec<u64> =
-            self.books.open_leases(account).filter(overdue).map(|lease| lease.id).collect();
-        for &id in &leases {
-            self.books.end_lease(id, lease::State::Expired)?;
-        }
-        let reservations = self.books.overdue_reservations(account);
-        for id in &reservations {
-            self.books.end_reservation(id, reservation::State::Expired)?;
-        }
-        Ok(!leases.is_empty() || !reservations.is_empty())
     }
 
     /// A service that the operator neither priced nor gave a quota.

@@ -62,6 +62,10 @@ async fn attempt(
         Err(err) => Err(err),
     };
     put_off(items, &outcome);
+    if let Ok(decided) = &outcome {
+        let is_new = |decided: &&Decided| matches!(decided, Decided::Answer(_));
+        metrics::deduct_batch(decided.iter().filter(is_new).count());
+    }
     outcome
 }
 
@@ -97,7 +101,6 @@ async fn decide(
     let requests: Vec<_> = waiting.map(|(request, _)| request).collect();
     let mut decided = round.decide_all(tx, &requests).await?.into_iter();
     round.store(tx).await?;
-    metrics::deduct_batch(requests.len());
     let in_place = |begun: bool| if begun { decided.next() } else { Some(Decided::GivenUp) };
     Ok(begun.into_iter().filter_map(in_place).collect())
 }

@@ -133,9 +133,28 @@ impl Drop for Turn<'_> {
             for account in &self.accounts {
                 state.queue.finish(account);
             }
-            metrics::deduct_queue(state.queue.len());
         }
         start(self.app);
+    }
+}
+
+impl Turn<'_> {
+    /// Lets the next turn of these accounts begin when gateways may have given units back; until then their requests wait in
+    /// their order.
+    fn pause(&mut self, accounts: BTreeSet<AccountId>) {
+        if accounts.is_empty() {
+            return;
+        }
+        self.accounts.retain(|account| !accounts.contains(account));
+        let app = self.app.clone();
+        tokio::spawn(async move {
+            sleep(RECALLED).await;
+            {
+                let state = &mut *app.turns.state();
+                accounts.iter().for_each(|account| state.queue.finish(account));
+            }
+            start(&app);
+        });
     }
 }
 
@@ -150,7 +169,6 @@ pub(super) fn submit(app: &App, items: Vec<Item>) {
                 Err(full) => item.reply(Err(CallError::Overloaded { count: full.count })),
             }
         }
-        metrics::deduct_queue(state.queue.len());
         let is_busy = 0 < state.shared && state.queue.len() < TURN_MAX;
         if is_busy { Some(!std::mem::replace(&mut state.gathering, true)) } else { None }
     };
@@ -178,20 +196,21 @@ fn start(app: &App) {
     while let Some((account, items)) = app.turns.next_alone() {
         tokio::spawn(run_alone(app.clone(), account, items));
     }
+    metrics::deduct_queue(app.turns.state().queue.len());
 }
 
 async fn run_shared(app: App, taken: Taken<Item>) {
     let (accounts, items): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
-    let _turn = Turn { app: &app, accounts, is_shared: true };
+    let mut turn = Turn { app: &app, accounts, is_shared: true };
     let items = in_time(items.into_iter().flatten().collect());
     let concluded = transaction::conclude(&app, items, Locking::Free, &Fences::new()).await;
-    answer(&app, concluded);
+    turn.pause(answer(&app, concluded));
 }
 
 async fn run_alone(app: App, account: AccountId, items: Vec<Item>) {
-    let _turn = Turn { app: &app, accounts: vec![account.clone()], is_shared: false };
+    let mut turn = Turn { app: &app, accounts: vec![account.clone()], is_shared: false };
     let concluded = alone::run(&app, &account, items).await;
-    answer(&app, concluded);
+    turn.pause(answer(&app, concluded));
 }
 
 /// The requests whose senders still wait; the others were not had in time.
@@ -203,23 +222,33 @@ pub(super) fn in_time(items: Vec<Item>) -> Vec<Item> {
     waiting
 }
 
-/// Answers what was decided; the rest goes back to its place.
-fn answer(app: &App, concluded: Concluded) {
+/// Answers what was decided; the rest goes back to its place. The accounts that wait for units of gateways.
+fn answer(app: &App, concluded: Concluded) -> BTreeSet<AccountId> {
     let now = Instant::now();
+    let mut recalled = BTreeSet::new();
     let mut again: BTreeMap<AccountId, Vec<Item>> = BTreeMap::new();
     let mut changed = BTreeSet::new();
     for (item, decided) in concluded {
+        observe(app, &item, &decided);
         match decided {
             // Its sender has been told.
             Ok(Decided::GivenUp) => {}
             Ok(Decided::Answer(outcome)) => {
-                count(app, &item, &outcome);
                 changed.insert(item.account.clone());
                 item.reply(Ok(outcome));
             }
             Ok(Decided::Known(outcome)) => item.reply(Ok(outcome)),
             Ok(Decided::Failed(err)) | Err(err) => item.reply(Err(err)),
-            Ok(Decided::Recalled) => wait_for_units(app, item, now),
+            Ok(Decided::Recalled)
+                if item.patient_until.min(item.deadline) <= now + RECALLED
+                    && item.ticket.give_up() =>
+            {
+                item.reply(Err(CallError::Busy));
+            }
+            Ok(Decided::Recalled) => {
+                recalled.insert(item.account.clone());
+                again.entry(item.account.clone()).or_default().push(item);
+            }
             Ok(Decided::Locked) => {
                 app.turns.state().contention.note(&item.account, now);
                 again.entry(item.account.clone()).or_default().push(item);
@@ -234,12 +263,17 @@ fn answer(app: &App, concluded: Concluded) {
     for (account, items) in again {
         state.queue.put_back(&account, items);
     }
+    recalled
 }
 
-fn count(app: &App, item: &Item, outcome: &Outcome) {
+/// Measures a deduct whose turn is over, however it ended; one that was charged now is counted.
+fn observe(app: &App, item: &Item, decided: &Result<Decided, CallError>) {
     let Request::Deduct(request) = &item.request else { return };
+    if decided.as_ref().is_ok_and(|decided| !decided.is_final()) {
+        return;
+    }
     let service = app.services.label(&request.service);
-    if let Outcome::Deducted(reply) = outcome {
+    if let Ok(Decided::Answer(Outcome::Deducted(reply))) = decided {
         let paid_by = DeductType::of(reply.free_units, reply.paid_units);
         metrics::deducted(&service, paid_by, reply.amount);
     }
@@ -253,18 +287,4 @@ fn forget_hints(app: &App, accounts: BTreeSet<AccountId>) {
     }
     let (cache, accounts): (_, Vec<_>) = (app.cache.clone(), accounts.into_iter().collect());
     tokio::spawn(async move { cache.drop_hints(&accounts).await });
-}
-
-/// Decides a request again when gateways may have given back what it needs, as long as it is patient.
-fn wait_for_units(app: &App, item: Item, now: Instant) {
-    if item.patient_until.min(item.deadline) <= now + RECALLED {
-        return item.reply(Err(CallError::Busy));
-    }
-    let app = app.clone();
-    tokio::spawn(async move {
-        sleep(RECALLED).await;
-        let account = item.account.clone();
-        app.turns.state().queue.put_back(&account, vec![item]);
-        start(&app);
-    });
 }

@@ -1,11 +1,12 @@
 //! Wants: granted, answered "soon" while other leases hold what is missing, or refused.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 use sqlx::mysql::MySqlConnection;
 
 use farebox_core::code::Code;
 use farebox_core::grant::{Ask, Decision, Funds, Split, decide};
-use farebox_core::id::AccountId;
 use farebox_core::limits::{GRANT_MAX, LEASE_TOTAL_MAX};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{FreeQuota, Grant, LeaseKey, Refusal, Want};
@@ -16,7 +17,7 @@ use crate::app::sync::quota_of;
 use crate::app::terms::Terms;
 use crate::store::StoreError;
 use crate::store::free_quota::QuotaKey;
-use crate::store::lease::{NewLease, State, StoredLease};
+use crate::store::lease::{NewLease, State};
 
 /// When to ask again while other leases hold what is missing: about the time that the other gateways need to answer a recall.
 const SOON_MS: u64 = 50;
@@ -49,9 +50,13 @@ impl Batch<'_> {
         let funds = funds::own(&self.books, &quota, terms.price)?;
         let mut case = Case { want, terms, quota, funds };
         let mut decision = self.decide(&case, current);
-        if decision == Decision::Short && self.end_overdue_leases(&case.quota.account)? {
-            case.funds = funds::own(&self.books, &case.quota, terms.price)?;
-            decision = self.decide(&case, current);
+        if decision == Decision::Short {
+            let account = BTreeSet::from([case.quota.account.clone()]);
+            self.books.load_overdue_reservations(tx, &account).await?;
+            if self.books.end_overdue(&case.quota.account, current)? {
+                case.funds = funds::own(&self.books, &case.quota, terms.price)?;
+                decision = self.decide(&case, current);
+            }
         }
         match decision {
             Decision::Grant { units, last } => {
@@ -72,22 +77,6 @@ impl Batch<'_> {
             self.books.open_leases(&quota.account).filter(|lease| Some(lease.id) != current);
         let drawers = others.count().saturating_add(1) as u64;
         decide(*funds, Ask { units: want.units, min: want.min }, drawers)
-    }
-
-    /// Takes back what earlier processes of this gateway still hold after their time: a call that waits need not wait for
-    /// the next round of the job. Whether there was anything.
-    fn end_overdue_leases(&mut self, account: &AccountId) -> Result<bool, StoreError> {
-        let is_overdue = |lease: &&StoredLease| {
-            lease.gateway == self.request.gateway
-                && lease.epoch < self.epoch
-                && lease.reclaim_at <= self.books.now
-        };
-        let open = self.books.open_leases(account);
-        let overdue: Vec<u64> = open.filter(is_overdue).map(|lease| lease.id).collect();
-        for &id in &overdue {
-            self.books.end_lease(id, State::Expired)?;
-        }
-        Ok(!overdue.is_empty())
     }
 
     /// The open lease of this process for the key. One whose month, price or total is over is ended instead.

@@ -266,3 +266,61 @@ async fn units_that_do_not_come_back_make_the_account_busy_and_leave_the_key_unu
     edge.report(give_back).await;
     assert_eq!(farebox.told(deduct("k", "u", "asset", 4)).await, "4 free, 0 paid for 0, leaves 0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_the_predecessor_with_a_quota_and_no_balance_is_told_and_charged() {
+    let farebox = Fixture::new(&[("asset", 3)], &[]).await;
+    farebox.told(deduct("k1", "u", "asset", 1)).await;
+    assert_eq!(farebox.database.run("DELETE FROM user_balance WHERE user_id = 'u'").await, 1);
+    assert_eq!(farebox.checked("u", "asset", 2).await, "yes by free, 2 free and 0 for 0");
+    assert_eq!(farebox.told(deduct("k2", "u", "asset", 2)).await, "2 free, 0 paid for 0, leaves 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_for_units_of_gateways_keep_their_order() {
+    let farebox = Fixture::new(&[("asset", 10)], &[]).await;
+    let mut edge = farebox.gateway("edge-1");
+    let lease = edge.want(want("u", "asset", 10, 10)).await.unwrap().lease;
+    let requests: Vec<_> =
+        (0..20).map(|number| deduct(&format!("k{number}"), "u", "asset", 1)).collect();
+    let app = farebox.app.clone();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+    let waiting = tokio::spawn(async move { app.call(requests, deadline).await });
+    while edge.report(used(lease, 0)).await.recalls.is_empty() {}
+    // Three come back, the others are used meanwhile.
+    let mut give_back = used(lease, 7);
+    (give_back.returned, give_back.close) = (3, true);
+    edge.report(give_back).await;
+    let charged: Vec<bool> = waiting
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|answer| super::say(answer).starts_with("1 free"))
+        .collect();
+    assert_eq!(charged, (0..20).map(|number| number < 3).collect::<Vec<_>>());
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reservation_held_that_ran_out_is_granted_to_a_gateway() {
+    let farebox = Fixture::new(&[("asset", 3)], &[]).await;
+    let held = farebox.reservation(reserve_units("r", "u", "asset", 3)).await;
+    let mut edge = farebox.gateway("edge-1");
+    assert!(edge.want(want("u", "asset", 3, 3)).await.is_err());
+    let sql = format!(
+        "UPDATE reservation SET expires_at = UTC_TIMESTAMP(3) - INTERVAL 1 SECOND WHERE reservation_id = '{held}'"
+    );
+    assert_eq!(farebox.database.run(sql).await, 1);
+    assert_eq!(edge.want(want("u", "asset", 3, 3)).await.unwrap().free_units, 3);
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_that_cannot_be_read_stops_its_own_service_only() {
+    let farebox = Fixture::new(&[("asset", 3)], &[("asset", "0.1"), ("payment", "0.1")]).await;
+    let broken = "UPDATE price_version SET price = 9999999999 WHERE service_name = 'payment'";
+    assert_eq!(farebox.database.run(broken).await, 1);
+    assert_eq!(farebox.told(deduct("k1", "u", "asset", 1)).await, "1 free, 0 paid for 0, leaves 0");
+    assert_eq!(farebox.checked("u", "asset", 1).await, "yes by free, 2 free and 0 for 0");
+    assert!(farebox.told(deduct("k2", "u", "payment", 1)).await.contains("price_version.price"));
+}

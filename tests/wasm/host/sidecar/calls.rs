@@ -129,12 +129,26 @@ impl FakeSidecar {
         ok(&json!({ "results": results }))
     }
 
+    /// The key of the deduct that was charged on this record.
+    fn key_of(&self, record: &str) -> String {
+        let is_its = |known: &Known| match known {
+            Known::Answered { reply, .. } => {
+                let reply: Json = serde_json::from_slice(&reply.body).expect("a reply is JSON");
+                reply["record_id"] == record
+            }
+            Known::Cancelled => false,
+        };
+        let found = self.calls.known.iter().find(|(_, known)| is_its(known));
+        found.map(|((_, key), _)| key.clone()).expect("a gateway knows no record but its own")
+    }
+
     fn refund_one(&mut self, item: Json) -> Json {
         let request = serde_json::from_value::<RefundRequest>(item).ok();
         let Some(request) = request.filter(|request| request.validate().is_ok()) else {
             return json!({ "status": 400 });
         };
-        let (Some(key), Some(user)) = (request.deduct_key, request.user_id) else {
+        let by_record = request.record_id.map(|record| self.key_of(&record));
+        let (Some(key), Some(user)) = (by_record.or(request.deduct_key), request.user_id) else {
             return json!({ "status": 400 });
         };
         let known = self.calls.known.entry((user.to_string(), key)).or_insert(Known::Cancelled);

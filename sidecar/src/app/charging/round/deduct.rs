@@ -47,6 +47,18 @@ impl Round<'_> {
         }
     }
 
+    /// Tells that a deduct would be charged, where what nothing holds is enough.
+    pub(in crate::app::charging) fn tell_own(
+        &self,
+        key: &LeaseKey,
+        count: u64,
+    ) -> Result<Option<CheckReply>, StoreError> {
+        let case = self.case(key);
+        let funds = funds::own(&self.books, &case.quota, case.terms.price)?;
+        let reply = self.check_reply(&case, funds, funds, count)?;
+        Ok(reply.allowed.then_some(reply))
+    }
+
     /// Tells what a deduct would come to.
     pub(in crate::app::charging) fn tell(
         &mut self,
@@ -54,17 +66,26 @@ impl Round<'_> {
         count: u64,
     ) -> Result<CheckReply, StoreError> {
         let case = self.case(key);
-        let Case { quota, terms } = &case;
         let cover = self.cover(&case, count)?;
-        let funds = funds::own(&self.books, quota, terms.price)?;
+        let funds = funds::own(&self.books, &case.quota, case.terms.price)?;
         let reachable = match cover {
             Cover::Enough(_) | Cover::Lacking(_) => funds,
             Cover::Recalled => self.pool(&case).added_to(funds),
         };
+        self.check_reply(&case, funds, reachable, count)
+    }
+
+    fn check_reply(
+        &self,
+        case: &Case,
+        funds: Funds,
+        reachable: Funds,
+        count: u64,
+    ) -> Result<CheckReply, StoreError> {
         let (allowed, reason, cost) = match charge::decide(reachable, count) {
             Verdict::Payable(Cost { units, amount }) => (true, paid_by(units), amount),
             Verdict::Short => {
-                let priced = terms.price.is_some();
+                let priced = funds.price.is_some();
                 let reason =
                     if priced { Reason::InsufficientBalance } else { Reason::InsufficientQuota };
                 (false, reason, charge::cost_of(funds, count))
@@ -76,8 +97,8 @@ impl Round<'_> {
             remaining_free: funds.free_units,
             available: funds.available,
             cost,
-            price: terms.price,
-            currency: self.books.balance(&quota.account)?.currency.clone(),
+            price: funds.price,
+            currency: self.books.balance(&case.quota.account)?.currency.clone(),
         })
     }
 
@@ -97,7 +118,7 @@ impl Round<'_> {
         if charge::decide(funds, units) == Verdict::Short {
             if !self.claims.contains(account) {
                 self.short.insert(account.clone());
-            } else if self.end_overdue(account)? {
+            } else if self.books.end_overdue(account, None)? {
                 funds = funds::own(&self.books, quota, terms.price)?;
             }
         }
