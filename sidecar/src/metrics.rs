@@ -71,8 +71,8 @@ mod transaction;
 
 pub use self::cache::{HintResult, LockResult, hint, lock_acquire};
 pub use self::charging::{
-    CheckResult, DeductType, ServiceLabel, Services, deduct_batch, deduct_duration, deduct_queue,
-    deducted, quota_check,
+    CheckResult, ServiceLabel, Services, deduct_batch, deduct_duration, deduct_queue, deducted,
+    quota_check,
 };
 pub use self::recharge::{
     CallbackResult, CreditSource, PaymentCall, PaymentCallResult, RechargeOperation,

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use farebox_core::charge::PaidBy;
+use farebox_core::grant::Split;
 use farebox_core::money::Nanos;
 
 use super::Worker;
@@ -54,11 +56,7 @@ impl Worker {
         if charge_on == ChargeOn::Request {
             self.tickets.remove(&stream);
         }
-        let source = match (free, paid) {
-            (_, 0) => "free",
-            (0, _) => "balance",
-            (_, _) => "mixed",
-        };
+        let source = PaidBy::of(Split { free, paid }).as_str();
         let charge = price.checked_mul(paid).unwrap_or(Nanos::MAX);
         self.config.response_headers.then_some((charge, source))
     }

@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::charge::PaidBy;
 use crate::id::{AccountId, ServiceName};
 use crate::limits::{CALL_KEY_BYTES_MAX, RESERVATION_TTL_MS_MAX, UNITS_MAX, WAIT_MS_MAX};
 use crate::money::Nanos;
@@ -66,6 +67,16 @@ pub enum Reason {
     /// Free units are missing, and the service has no price.
     #[serde(rename = "insufficient quota")]
     InsufficientQuota,
+}
+
+impl From<PaidBy> for Reason {
+    fn from(paid_by: PaidBy) -> Self {
+        match paid_by {
+            PaidBy::Free => Self::Free,
+            PaidBy::Balance => Self::Balance,
+            PaidBy::Mixed => Self::Mixed,
+        }
+    }
 }
 
 /// The answer to a [`CheckRequest`].

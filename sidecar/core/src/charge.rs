@@ -1,5 +1,7 @@
 //! Whether a call can be charged, and what pays for it: one decision, which a check tells and a deduct carries out.
 
+use serde::Serialize;
+
 use crate::grant::{Funds, Split};
 use crate::money::Nanos;
 
@@ -10,6 +12,41 @@ pub struct Cost {
     pub units: Split,
     /// What the paid ones cost.
     pub amount: Nanos,
+}
+
+/// What paid for units: the predecessor's `type` of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PaidBy {
+    /// The free quota alone.
+    Free,
+    /// Money alone, though it be nothing.
+    Balance,
+    /// Both.
+    Mixed,
+}
+
+impl PaidBy {
+    /// Every one, for labels.
+    pub const ALL: [Self; 3] = [Self::Free, Self::Balance, Self::Mixed];
+
+    /// What paid for these.
+    pub fn of(units: Split) -> Self {
+        match (units.free, units.paid) {
+            (_, 0) => Self::Free,
+            (0, _) => Self::Balance,
+            (_, _) => Self::Mixed,
+        }
+    }
+
+    /// The word for it, in records, headers and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Balance => "balance",
+            Self::Mixed => "mixed",
+        }
+    }
 }
 
 /// What becomes of a call.
@@ -88,6 +125,12 @@ mod tests {
         assert_eq!(decide(funds(0, "0.299999999", Some("0.10")), 3), Verdict::Short);
         assert_eq!(decide(funds(2, "100", None), 3), Verdict::Short);
         assert_eq!(decide(funds(0, "0", Some("0")), 3), payable(0, 3, "0"));
+    }
+
+    #[test]
+    fn what_paid_is_said_in_the_predecessors_words() {
+        let said = |free, paid| PaidBy::of(Split { free, paid }).as_str();
+        assert_eq!([said(1, 0), said(0, 1), said(1, 1)], ["free", "balance", "mixed"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use farebox_core::charge::PaidBy;
 use farebox_core::id::ServiceName;
 use farebox_core::money::Nanos;
 use metrics::{SharedString, Unit, counter, describe_gauge, gauge, histogram};
@@ -66,29 +67,6 @@ label! {
     }
 }
 
-label! {
-    /// What paid for a deduct.
-    DeductType {
-        /// The free quota alone.
-        Free = "free",
-        /// Money alone.
-        Balance = "balance",
-        /// Both.
-        Mixed = "mixed",
-    }
-}
-
-impl DeductType {
-    /// What paid for so many units.
-    pub fn of(free_units: u64, paid_units: u64) -> Self {
-        match (free_units, paid_units) {
-            (_, 0) => Self::Free,
-            (0, _) => Self::Balance,
-            _ => Self::Mixed,
-        }
-    }
-}
-
 impl Services {
     /// Makes the labels of these services, and puts their series at 0.
     pub fn register<'a>(names: impl IntoIterator<Item = &'a ServiceName>) -> Self {
@@ -118,7 +96,7 @@ impl ServiceLabel {
         for result in CheckResult::ALL {
             let _ = counter!(CHECK, "service" => self.get(), "result" => result.as_str());
         }
-        for paid_by in DeductType::ALL {
+        for paid_by in PaidBy::ALL {
             let paid_by = paid_by.as_str();
             let _ = counter!(DEDUCT, "service" => self.get(), "type" => paid_by);
             let _ = gauge!(DEDUCT_AMOUNT, "service" => self.get(), "type" => paid_by);
@@ -135,7 +113,7 @@ pub fn quota_check(service: &ServiceLabel, result: CheckResult, took: Duration) 
 }
 
 /// A deduct was charged, and took so much money.
-pub fn deducted(service: &ServiceLabel, paid_by: DeductType, amount: Nanos) {
+pub fn deducted(service: &ServiceLabel, paid_by: PaidBy, amount: Nanos) {
     let paid_by = paid_by.as_str();
     counter!(DEDUCT, "service" => service.get(), "type" => paid_by).increment(1);
     gauge!(DEDUCT_AMOUNT, "service" => service.get(), "type" => paid_by).increment(units(amount));

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use farebox_core::charge::PaidBy;
+use farebox_core::grant::Split;
 use farebox_core::order::{Mismatch, State};
 
 use super::*;
@@ -49,9 +51,9 @@ fn charging() {
     let stranger = services.label(&"made-up-by-a-caller".parse().unwrap());
     quota_check(&asset, CheckResult::Allowed, Duration::from_millis(2));
     quota_check(&stranger, CheckResult::Error, Duration::from_millis(2));
-    deducted(&asset, DeductType::of(3, 2), Nanos::new(200_000_000));
-    deducted(&asset, DeductType::of(0, 1), Nanos::new(50_000_000));
-    deducted(&asset, DeductType::of(3, 0), Nanos::ZERO);
+    deducted(&asset, PaidBy::of(Split { free: 3, paid: 2 }), Nanos::new(200_000_000));
+    deducted(&asset, PaidBy::of(Split { free: 0, paid: 1 }), Nanos::new(50_000_000));
+    deducted(&asset, PaidBy::of(Split { free: 3, paid: 0 }), Nanos::ZERO);
     deduct_duration(&asset, Duration::from_millis(30));
     deduct_batch(3);
     deduct_queue(12);

@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use chrono::{DateTime, Utc};
+use farebox_core::charge::PaidBy;
 use farebox_core::grant::Split;
 use farebox_core::id::{AccountId, GatewayId, ServiceName};
 use farebox_core::money::Nanos;
@@ -12,15 +13,6 @@ use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, json, read_all, require_changed};
 
 const TABLE: &str = "billing_record";
-
-/// What paid for a charge: the predecessor's `type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Payment {
-    Free,
-    Balance,
-    Mixed,
-}
 
 /// What reported the usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -44,7 +36,7 @@ pub(crate) struct NewRecord {
     pub(crate) id: String,
     pub(crate) account: AccountId,
     pub(crate) service: ServiceName,
-    pub(crate) payment: Payment,
+    pub(crate) payment: PaidBy,
     pub(crate) amount: Nanos,
     pub(crate) owed: Nanos,
     pub(crate) count: u64,

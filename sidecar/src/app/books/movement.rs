@@ -1,5 +1,6 @@
 //! Units and money that move: held, charged, released, credited. Pure: rows change in memory only.
 
+use farebox_core::charge::PaidBy;
 use farebox_core::grant::Split;
 use farebox_core::id::{AccountId, GatewayId, ServiceName};
 use farebox_core::ledger::{Book, Entry};
@@ -8,7 +9,7 @@ use farebox_core::order::RefundSplit;
 
 use crate::app::books::{Books, new_id, out_of_range, quota_key};
 use crate::store::StoreError;
-use crate::store::billing_record::{NewRecord, Payment, Source};
+use crate::store::billing_record::{NewRecord, Source};
 use crate::store::column::time_text;
 use crate::store::free_quota::QuotaKey;
 use crate::store::lease::{State, StoredLease};
@@ -333,16 +334,11 @@ fn new_record(
     owed: Nanos,
     created_at: String,
 ) -> NewRecord {
-    let payment = match (units.free, units.paid) {
-        (_, 0) => Payment::Free,
-        (0, _) => Payment::Balance,
-        (_, _) => Payment::Mixed,
-    };
     NewRecord {
         id: new_id(),
         account: charge.quota.account.clone(),
         service: charge.quota.service.clone(),
-        payment,
+        payment: PaidBy::of(units),
         amount,
         owed,
         count: units.total(),

@@ -3,12 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use farebox_core::call::{CheckReply, CheckRequest};
-use farebox_core::charge::{self, Verdict};
+use farebox_core::charge::{self, PaidBy, Verdict};
 use farebox_core::grant::Funds;
 use farebox_core::id::ServiceName;
 use farebox_core::money::Nanos;
-
-use super::round::paid_by;
 
 /// What an account had for one service at the price of the book.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +39,7 @@ impl Hint {
         match charge::decide(Funds { free_units, available, price }, request.count) {
             Verdict::Payable(cost) => Some(CheckReply {
                 allowed: true,
-                reason: paid_by(cost.units),
+                reason: PaidBy::of(cost.units).into(),
                 remaining_free: free_units,
                 available,
                 cost: cost.amount,

@@ -30,8 +30,6 @@ mod deduct;
 mod refund;
 mod reserve;
 
-pub(super) use self::deduct::paid_by;
-
 /// The hash that stands with an answer to whatever comes under its key: a deduct that was undone before it came.
 const ANY_CONTENT: [u8; 32] = [0; 32];
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep};
 
+use farebox_core::charge::PaidBy;
+use farebox_core::grant::Split;
 use farebox_core::id::AccountId;
 
 use super::contention::Contention;
@@ -20,7 +22,7 @@ use super::ticket::Ticket;
 use super::transaction::{self, Concluded, Fences};
 use super::{CallError, Outcome, Request, alone};
 use crate::app::App;
-use crate::metrics::{self, DeductType};
+use crate::metrics;
 
 /// The most requests that one transaction decides.
 const TURN_MAX: usize = 256;
@@ -274,8 +276,8 @@ fn observe(app: &App, item: &Item, decided: &Result<Decided, CallError>) {
     }
     let service = app.services.label(&request.service);
     if let Ok(Decided::Answer(Outcome::Deducted(reply))) = decided {
-        let paid_by = DeductType::of(reply.free_units, reply.paid_units);
-        metrics::deducted(&service, paid_by, reply.amount);
+        let units = Split { free: reply.free_units, paid: reply.paid_units };
+        metrics::deducted(&service, PaidBy::of(units), reply.amount);
     }
     metrics::deduct_duration(&service, item.arrived.elapsed());
 }

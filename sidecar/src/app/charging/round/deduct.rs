@@ -1,9 +1,9 @@
 //! Deducts, and how a request ends for which there is not enough.
 
 use farebox_core::call::{CheckReply, DeductReply, DeductRequest, Reason, Shortfall};
-use farebox_core::charge::{self, Cost, Verdict};
+use farebox_core::charge::{self, Cost, PaidBy, Verdict};
 use farebox_core::code::Code;
-use farebox_core::grant::{Funds, Split};
+use farebox_core::grant::Funds;
 use farebox_core::wire::LeaseKey;
 
 use super::{Decided, Round};
@@ -83,7 +83,7 @@ impl Round<'_> {
         count: u64,
     ) -> Result<CheckReply, StoreError> {
         let (allowed, reason, cost) = match charge::decide(reachable, count) {
-            Verdict::Payable(Cost { units, amount }) => (true, paid_by(units), amount),
+            Verdict::Payable(Cost { units, amount }) => (true, PaidBy::of(units).into(), amount),
             Verdict::Short => {
                 let priced = funds.price.is_some();
                 let reason =
@@ -176,14 +176,5 @@ impl Round<'_> {
                 free_quota: funds::free_quota(&self.books, quota, &self.month),
             },
         }))
-    }
-}
-
-/// What pays for these units.
-pub(in crate::app::charging) fn paid_by(units: Split) -> Reason {
-    match (units.free, units.paid) {
-        (_, 0) => Reason::Free,
-        (0, _) => Reason::Balance,
-        (_, _) => Reason::Mixed,
     }
 }
