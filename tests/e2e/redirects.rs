@@ -126,7 +126,7 @@ fn headers_of_a_redirect_that_a_client_sends_itself_change_nothing() {
         let stack = shared().await;
         let gateway = gateway(stack, "edge-forged", true).await;
         let client = gateway.client();
-        stack.credit("forger", "1");
+        stack.credit("forger-of-redirects", "1");
         for path in ["/lease/x", "/strict/x"] {
             for (name, value) in [
                 ("x-envoy-original-url", "http://127.0.0.1/lease/x"),
@@ -134,12 +134,13 @@ fn headers_of_a_redirect_that_a_client_sends_itself_change_nothing() {
                 ("x-request-id", "00000000-0000-4000-8000-000000000000"),
                 ("farebox.moved", "12345678"),
             ] {
-                let answer = client.get(path).user("forger").header(name, value).send().await;
+                let answer =
+                    client.get(path).user("forger-of-redirects").header(name, value).send().await;
                 assert_eq!(answer.status, 200, "{}", answer.body);
             }
         }
         assert_eq!(gateway.envoy.stat("wasmcustom.farebox_redirected").await, 0);
-        settled(stack, "forger", 8).await;
+        settled(stack, "forger-of-redirects", 8).await;
     });
 }
 

@@ -213,13 +213,20 @@ fn batches_through_three_sidecars_charge_each_item_once() {
                 (0..1_000).map(|number| item((number + 333 * sidecar) % 1_000)).collect();
             json!({ "items": items })
         };
-        let answers = trio.crowd(3, DEDUCT_PATH, batch).await;
+        // Three thousand requests at once may be more than a busy machine decides in time: those are sent again.
         let mut records: BTreeSet<String> = BTreeSet::new();
-        for answer in &answers {
-            let results = met(answer);
-            for result in results["results"].as_array().unwrap() {
-                assert_eq!(result["status"], 200, "{result}");
-                records.insert(text(&result["result"], "record_id").to_owned());
+        let mut busy = usize::MAX;
+        while 0 < busy {
+            busy = 0;
+            for answer in &trio.crowd(3, DEDUCT_PATH, batch).await {
+                for result in met(answer)["results"].as_array().unwrap() {
+                    if result["status"] == 200 {
+                        records.insert(text(&result["result"], "record_id").to_owned());
+                    } else {
+                        assert_eq!(result["problem"]["code"], 190_402, "{result}");
+                        busy += 1;
+                    }
+                }
             }
         }
         assert_eq!(records.len(), 1_000);

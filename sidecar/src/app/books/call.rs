@@ -32,10 +32,9 @@ impl Books {
         for row in reservation::find(tx, reservations, self.on_corrupt).await? {
             self.keep_reservation(row);
         }
+        // Also of accounts that are not locked: whose they are is part of what is decided.
         for row in billing_record::find(tx, charges, self.on_corrupt).await? {
-            if self.balances.contains_key(&row.account) {
-                self.charges.insert(row.id.clone(), Tracked::new(row));
-            }
+            self.charges.insert(row.id.clone(), Tracked::new(row));
         }
         let of_reservations = self.reservations.values().map(|row| reserved_quota(&row.current));
         let of_charges = self.charges.values().filter_map(|row| charged_quota(&row.current));

@@ -72,6 +72,9 @@ impl Round<'_> {
             // Decided in this round, and not written yet.
             None if self.new.iter().any(|answer| answer.key == key) => Ok(Decided::NextRound),
             None => Ok(not_found(&record)),
+            Some(charge) if charge.account != *account => Ok(not_found(&record)),
+            // It began with this deduct, after the accounts of this round were locked.
+            Some(_) if !self.books.has(account) => Ok(Decided::NextRound),
             Some(charge) => {
                 let left = charge.units.minus(charge.refunded);
                 if left == Split::NONE {
