@@ -28,6 +28,7 @@ pub(crate) mod journal_line;
 pub(crate) mod lease;
 pub(crate) mod ledger_entry;
 pub(crate) mod outbox;
+mod owner;
 pub(crate) mod payment_anomaly;
 pub(crate) mod price_version;
 pub(crate) mod recharge_order;

@@ -11,6 +11,7 @@ use farebox_core::money::Nanos;
 
 use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, json, read_all, require_changed};
+use crate::store::owner::{self, Owned};
 
 const TABLE: &str = "billing_record";
 
@@ -167,28 +168,21 @@ pub(crate) struct Charged {
     pub(crate) unit_price: Option<Nanos>,
 }
 
-/// Whose records these are, as far as they exist; that never changes.
+/// Whose records these are, as far as they exist.
 pub(crate) async fn accounts(
     connection: &mut MySqlConnection,
     ids: &[&str],
 ) -> Result<Vec<(String, AccountId)>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = sqlx::query(
-        "SELECT billing_record.billing_record_id, billing_record.user_id
+    const OWNED: Owned = Owned {
+        table: TABLE,
+        id: "billing_record_id",
+        find: "SELECT billing_record.billing_record_id, billing_record.user_id
          FROM JSON_TABLE(?, '$[*]' COLUMNS (
            id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
          )) AS wanted
          STRAIGHT_JOIN billing_record ON billing_record.billing_record_id = wanted.id",
-    )
-    .bind(json(&ids))
-    .fetch_all(connection)
-    .await?;
-    read_all(&rows, OnCorrupt::Skip, |row| {
-        let columns = Columns::new(row, TABLE, "billing_record_id");
-        Ok((columns.text("billing_record_id")?, columns.name("user_id")?))
-    })
+    };
+    owner::find(connection, &OWNED, ids).await
 }
 
 /// Reads charges of locked accounts.

@@ -11,6 +11,7 @@ use farebox_core::money::Nanos;
 
 use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, json, read_all, require_changed};
+use crate::store::owner::{self, Owned};
 
 const TABLE: &str = "reservation";
 
@@ -118,28 +119,21 @@ fn read(row: &MySqlRow) -> Result<Reservation, StoreError> {
     })
 }
 
-/// Whose reservations these are, as far as they exist; that never changes.
+/// Whose reservations these are, as far as they exist.
 pub(crate) async fn accounts(
     connection: &mut MySqlConnection,
     ids: &[&str],
 ) -> Result<Vec<(String, AccountId)>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = sqlx::query(
-        "SELECT reservation.reservation_id, reservation.user_id
+    const OWNED: Owned = Owned {
+        table: TABLE,
+        id: "reservation_id",
+        find: "SELECT reservation.reservation_id, reservation.user_id
          FROM JSON_TABLE(?, '$[*]' COLUMNS (
            id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
          )) AS wanted
          STRAIGHT_JOIN reservation ON reservation.reservation_id = wanted.id",
-    )
-    .bind(json(&ids))
-    .fetch_all(connection)
-    .await?;
-    read_all(&rows, OnCorrupt::Skip, |row| {
-        let columns = Columns::new(row, TABLE, "reservation_id");
-        Ok((columns.text("reservation_id")?, columns.name("user_id")?))
-    })
+    };
+    owner::find(connection, &OWNED, ids).await
 }
 
 /// Reads reservations of locked accounts.
