@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::code::Code;
 use crate::grant::{Funds, Split};
 use crate::money::Nanos;
 
@@ -69,6 +70,14 @@ pub fn decide(funds: Funds, units: u64) -> Verdict {
     match funds.price.unwrap_or(Nanos::ZERO).checked_mul(units.paid) {
         Some(amount) => Verdict::Payable(Cost { units, amount }),
         None => Verdict::Short,
+    }
+}
+
+/// Why what is short is refused: money would help where the service has a price, only time where it has none.
+pub fn code_of_short(price: Option<Nanos>) -> Code {
+    match price {
+        Some(_) => Code::InsufficientBalance,
+        None => Code::InsufficientQuota,
     }
 }
 

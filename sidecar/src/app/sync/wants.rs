@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 use sqlx::mysql::MySqlConnection;
 
+use farebox_core::charge;
 use farebox_core::code::Code;
 use farebox_core::grant::{Ask, Decision, Funds, Split, decide};
 use farebox_core::limits::{GRANT_MAX, LEASE_TOTAL_MAX};
@@ -165,10 +166,7 @@ impl Batch<'_> {
     }
 
     fn refusal(&self, case: &Case<'_>, soon: bool) -> Refusal {
-        let code = match case.terms.price {
-            Some(_) => Code::InsufficientBalance,
-            None => Code::InsufficientQuota,
-        };
+        let code = charge::code_of_short(case.terms.price);
         Refusal {
             key: case.want.key.clone(),
             min: case.want.min,

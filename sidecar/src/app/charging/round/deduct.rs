@@ -2,7 +2,6 @@
 
 use farebox_core::call::{CheckReply, DeductReply, DeductRequest, Reason, Shortfall};
 use farebox_core::charge::{self, Cost, PaidBy, Verdict};
-use farebox_core::code::Code;
 use farebox_core::grant::Funds;
 use farebox_core::wire::LeaseKey;
 
@@ -162,10 +161,7 @@ impl Round<'_> {
     /// Says what there is and what it takes.
     pub(super) fn refuse(&self, case: &Case, funds: Funds, units: u64) -> Decided {
         let Case { quota, terms } = case;
-        let code = match terms.price {
-            Some(_) => Code::InsufficientBalance,
-            None => Code::InsufficientQuota,
-        };
+        let code = charge::code_of_short(terms.price);
         Decided::Answer(Outcome::Refused(Refusal {
             code: code.number(),
             shortfall: Shortfall {
