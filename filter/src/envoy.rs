@@ -5,6 +5,8 @@
 //! lets other streams wait for the same answer.
 
 mod abi;
+#[cfg(feature = "trap")]
+mod trap;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -126,10 +128,14 @@ fn read_token(token: &Token) -> Result<String, FieldError> {
 }
 
 fn on_tick(root: u32) {
+    #[cfg(feature = "trap")]
+    trap::on_tick();
     with_plugin(root, |plugin| plugin.worker.on_tick(&plugin.envoy));
 }
 
 fn on_request_headers(stream: u32) -> Next {
+    #[cfg(feature = "trap")]
+    trap::on_request(stream);
     let next = with_plugin(stream, |plugin| {
         plugin.worker.on_request(&plugin.envoy, stream, &CurrentRequest)
     });
@@ -168,6 +174,8 @@ fn call_status() -> u32 {
 }
 
 fn on_log(stream: u32) {
+    #[cfg(feature = "trap")]
+    trap::on_log(stream);
     with_plugin(stream, |plugin| {
         let Plugin { worker, envoy } = plugin;
         let Some(caller) = worker.judged_by_ending(stream) else {

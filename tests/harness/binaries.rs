@@ -31,6 +31,12 @@ pub fn filter() -> Result<PathBuf, StackError> {
     find("the compiled filter", "FAREBOX_FILTER_WASM", built)
 }
 
+/// The compiled filter that a request can kill (cargo feature `trap`), `FAREBOX_FILTER_TRAP_WASM` or its own build.
+pub fn trap_filter() -> Result<PathBuf, StackError> {
+    let built = target().join("trap/wasm32-wasip1/wasm/farebox_filter.wasm");
+    find("the compiled filter that can be killed", "FAREBOX_FILTER_TRAP_WASM", built)
+}
+
 /// The Envoy binary, `FAREBOX_ENVOY` or the one that `cargo xtask setup` fetches.
 pub fn envoy() -> Result<PathBuf, StackError> {
     let home = env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);

@@ -18,7 +18,8 @@
 //!
 //! The programs are found by three environment variables, which `cargo xtask` sets: `FAREBOX_BIN`,
 //! `FAREBOX_FILTER_WASM` and `FAREBOX_ENVOY`. Without them, the files stand where `cargo xtask` puts them. The payment
-//! service stands beside `FAREBOX_BIN`, or where `FAREBOX_PAYMENT_SERVICE` says.
+//! service stands beside `FAREBOX_BIN`, or where `FAREBOX_PAYMENT_SERVICE` says. `FAREBOX_FILTER_TRAP_WASM` is the filter
+//! that a request can kill ([`binaries::trap_filter`]).
 
 pub mod binaries;
 pub mod child;

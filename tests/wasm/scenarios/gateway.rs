@@ -1,7 +1,7 @@
 //! A gateway under test: one process with some workers of the Farebox filter, and the sidecar that answers it.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -18,19 +18,36 @@ pub(crate) const TOKEN: &str = "secret";
 /// The compiled filter, compiled by wasmtime once per test run.
 pub(crate) fn filter() -> &'static Plugin {
     static PLUGIN: OnceLock<Plugin> = OnceLock::new();
-    PLUGIN.get_or_init(|| {
-        let path = std::env::var_os("FAREBOX_FILTER_WASM").map_or_else(
-            || {
-                let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-                PathBuf::from(root).join("target/wasm32-wasip1/wasm/farebox_filter.wasm")
-            },
-            PathBuf::from,
-        );
-        let bytes = std::fs::read(&path).unwrap_or_else(|error| {
-            panic!("{}: {error}; run `cargo xtask build` first, or name the filter in FAREBOX_FILTER_WASM", path.display())
-        });
-        Plugin::compile(&bytes).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()))
+    PLUGIN.get_or_init(|| compile(&filter_bytes()))
+}
+
+/// The filter whose VMs die when a request says so.
+pub(crate) fn trap_filter() -> &'static Plugin {
+    static PLUGIN: OnceLock<Plugin> = OnceLock::new();
+    PLUGIN.get_or_init(|| compile(&trap_filter_bytes()))
+}
+
+pub(crate) fn filter_bytes() -> Vec<u8> {
+    read("FAREBOX_FILTER_WASM", "wasm32-wasip1/wasm/farebox_filter.wasm")
+}
+
+pub(crate) fn trap_filter_bytes() -> Vec<u8> {
+    read("FAREBOX_FILTER_TRAP_WASM", "trap/wasm32-wasip1/wasm/farebox_filter.wasm")
+}
+
+fn read(variable: &str, built: &str) -> Vec<u8> {
+    let target = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    let path = std::env::var_os(variable).map_or_else(|| target().join(built), PathBuf::from);
+    std::fs::read(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; run `cargo xtask test`, or name the filter in {variable}",
+            path.display()
+        )
     })
+}
+
+fn compile(bytes: &[u8]) -> Plugin {
+    Plugin::compile(bytes).unwrap_or_else(|error| panic!("the filter: {error:?}"))
 }
 
 /// A configuration with one rule for every path of the tests.
@@ -90,6 +107,7 @@ pub(crate) struct Gateway {
     pub(crate) host: Host,
     pub(crate) vms: Vec<Vm>,
     pub(crate) sidecar: Rc<RefCell<FakeSidecar>>,
+    plugin: &'static Plugin,
 }
 
 pub(crate) fn asset(account: &str) -> Request {
@@ -113,8 +131,17 @@ impl Gateway {
         settings: &Settings,
         sidecar: Rc<RefCell<FakeSidecar>>,
     ) -> Self {
+        Self::of(filter(), workers, settings, sidecar)
+    }
+
+    pub(crate) fn of(
+        plugin: &'static Plugin,
+        workers: usize,
+        settings: &Settings,
+        sidecar: Rc<RefCell<FakeSidecar>>,
+    ) -> Self {
         let host = Host::new(settings.clone());
-        let mut gateway = Self { host, vms: Vec::new(), sidecar };
+        let mut gateway = Self { host, vms: Vec::new(), sidecar, plugin };
         for _ in 0..workers {
             gateway
                 .start_worker()
@@ -124,7 +151,7 @@ impl Gateway {
     }
 
     pub(crate) fn start_worker(&mut self) -> Result<Vm, StartError> {
-        let vm = self.host.start(filter())?;
+        let vm = self.host.start(self.plugin)?;
         self.vms.push(vm.clone());
         Ok(vm)
     }

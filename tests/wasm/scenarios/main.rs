@@ -15,3 +15,4 @@ mod slots;
 mod strict;
 mod strict_outage;
 mod success;
+mod trap;

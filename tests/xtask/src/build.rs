@@ -15,6 +15,16 @@ fn filter_file() -> PathBuf {
     place::target().join(FILTER_TARGET).join("wasm/farebox_filter.wasm")
 }
 
+/// The folder of the filter that tests can kill: it must never take the place of what ships.
+fn trap_folder() -> PathBuf {
+    place::target().join("trap")
+}
+
+/// The filter that tests can kill.
+fn trap_filter_file() -> PathBuf {
+    trap_folder().join(FILTER_TARGET).join("wasm/farebox_filter.wasm")
+}
+
 /// The compiled sidecar.
 fn sidecar_file() -> PathBuf {
     place::target().join("debug/farebox")
@@ -23,13 +33,25 @@ fn sidecar_file() -> PathBuf {
 /// Builds the filter with the profile that it ships with.
 pub(crate) fn filter() -> Result<()> {
     shell::step("build the filter", "what Envoy loads, optimised as it ships");
-    let mut cargo = shell::cargo();
-    cargo.args(["build", "--profile", "wasm", "--target", FILTER_TARGET]);
-    cargo.args(["--package", "farebox-filter"]);
-    shell::run(&mut cargo)?;
+    shell::run(&mut filter_build())?;
     let bytes = std::fs::metadata(filter_file()).map_or(0, |file| file.len());
     shell::note(&format!("{} KiB", bytes.div_ceil(1_024)));
     Ok(())
+}
+
+/// Builds the filter whose VMs die when a request says so, for tests of what they leave behind.
+pub(crate) fn trap_filter() -> Result<()> {
+    shell::step("build the filter that can be killed", "the same code, with the feature `trap`");
+    let mut cargo = filter_build();
+    cargo.args(["--features", "trap", "--target-dir"]).arg(trap_folder());
+    shell::run(&mut cargo)
+}
+
+fn filter_build() -> Command {
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--profile", "wasm", "--target", FILTER_TARGET]);
+    cargo.args(["--package", "farebox-filter"]);
+    cargo
 }
 
 /// Builds the sidecar, and with it the programs that show it: one command, because cargo would compile what the two share
@@ -45,6 +67,7 @@ pub(crate) fn programs() -> Result<()> {
 pub(crate) fn with_paths(mut command: Command) -> Command {
     command
         .env("FAREBOX_FILTER_WASM", filter_file())
+        .env("FAREBOX_FILTER_TRAP_WASM", trap_filter_file())
         .env("FAREBOX_BIN", sidecar_file())
         .env("FAREBOX_ENVOY", place::envoy());
     command

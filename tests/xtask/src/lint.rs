@@ -46,10 +46,13 @@ fn clippy_native() -> Result<()> {
 }
 
 fn clippy_wasm() -> Result<()> {
-    let mut cargo = shell::cargo();
-    cargo.args(["clippy", "--quiet", "--target", build::FILTER_TARGET]);
-    cargo.args(["--package", "farebox-filter", "--package", "farebox-core"]);
-    shell::run(cargo.args(["--", "-D", "warnings"]))
+    for features in ["", "farebox-filter/trap"] {
+        let mut cargo = shell::cargo();
+        cargo.args(["clippy", "--quiet", "--target", build::FILTER_TARGET]);
+        cargo.args(["--package", "farebox-filter", "--package", "farebox-core"]);
+        shell::run(cargo.args(["--features", features, "--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }
 
 fn tidy_rules() -> Result<()> {

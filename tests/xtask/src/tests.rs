@@ -22,6 +22,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     setup::stack()?;
     setup::tests()?;
     build::filter()?;
+    build::trap_filter()?;
     let mut outcomes =
         vec![timed("native: core, filter, sidecar, harness, Envoy", || native(arguments))];
     if arguments.is_empty() {
