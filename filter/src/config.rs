@@ -3,9 +3,11 @@
 use std::fmt;
 
 use farebox_core::id::GatewayId;
+use farebox_core::money::Nanos;
 use serde_json::{Map, Value as Json};
 
 use crate::identity::Source;
+use crate::risk::Budget;
 use crate::rule::{FIELDS, FieldError, Partial, Place, RuleTable, Value};
 
 /// A valid configuration.
@@ -21,6 +23,8 @@ pub struct Config {
     pub max_wait_ms: u64,
     /// A lease unused for this long is given back, in milliseconds.
     pub idle_return_ms: u64,
+    /// The most that the sidecar may lend this process; absent: any amount.
+    pub max_at_risk: Option<Budget>,
     /// Where the payer's name is found, in order.
     pub identity: Vec<Source>,
     /// What each route costs.
@@ -179,6 +183,7 @@ impl Config {
             sync_interval_ms: fields.duration("sync_interval", 200, (20, 10_000))?,
             max_wait_ms: fields.duration("max_wait", 2_000, (10, 60_000))?,
             idle_return_ms: fields.duration("idle_return", 5_000, (100, 600_000))?,
+            max_at_risk: parse_budget(&mut fields)?,
             identity: parse_identity(&mut fields)?,
             rules: parse_rules(&mut fields)?,
             response_headers: fields.flag("response_headers", true)?,
@@ -234,6 +239,16 @@ impl Sidecar {
         fields.finish()?;
         Ok(Self { cluster, authority, timeout_ms, token })
     }
+}
+
+fn parse_budget(fields: &mut Fields<'_>) -> Result<Option<Budget>, FieldError> {
+    let name = "max_at_risk";
+    let Some(json) = fields.take(name) else { return Ok(None) };
+    let remedy = "write a decimal string above zero such as \"5.00\", or leave it out for no bound";
+    let Some(text) = json.as_str() else { return Err(wrong(name, json, remedy)) };
+    let amount: Nanos =
+        text.parse().map_err(|err| wrong(name, json, &format!("{err}; {remedy}")))?;
+    Budget::new(amount).map(Some).ok_or_else(|| wrong(name, json, remedy))
 }
 
 fn parse_identity(fields: &mut Fields<'_>) -> Result<Vec<Source>, FieldError> {
@@ -366,6 +381,7 @@ mod tests {
             (200, 2_000, 5_000)
         );
         assert_eq!(config.sidecar.timeout_ms, 1_000);
+        assert_eq!(config.max_at_risk, None);
         assert_eq!(config.identity, [Source::Header("x-user-id".to_owned())]);
         assert!(config.response_headers);
     }
@@ -384,6 +400,22 @@ mod tests {
             (
                 error(|c| c["sync_interval"] = "5".into()),
                 "sync_interval is \"5\": write a duration from 20ms to 10000ms, such as \"200ms\"",
+            ),
+            (
+                error(|c| c["max_at_risk"] = 5.into()),
+                "max_at_risk is 5: write a decimal string above zero such as \"5.00\", or leave it out for no bound",
+            ),
+            (
+                error(|c| c["max_at_risk"] = "0".into()),
+                "max_at_risk is \"0\": write a decimal string above zero such as \"5.00\", or leave it out for no bound",
+            ),
+            (
+                error(|c| c["max_at_risk"] = "-1".into()),
+                "max_at_risk is \"-1\": write a decimal string above zero such as \"5.00\", or leave it out for no bound",
+            ),
+            (
+                error(|c| c["max_at_risk"] = "5 EUR".into()),
+                "max_at_risk is \"5 EUR\": \"5 EUR\" is not a decimal number such as 0.002; write a decimal string above zero such as \"5.00\", or leave it out for no bound",
             ),
             (
                 error(|c| c["identity"] = Json::Null),

@@ -1,11 +1,15 @@
 //! What all workers of one Envoy process agree on, kept in shared data: the process's random name, the epoch that the
 //! sidecar gave it, which worker leads, the numbers of messages, and which sets have something to report.
 
+use std::cell::Cell;
+
 use crate::host::{CAS_OF_MISSING, Host, SetOutcome};
 use crate::table::SETS;
 
-const CONTROL: &str = "farebox/control/1";
-const SEQ: &str = "farebox/seq/1";
+// Numbers after names are the layout's version, one for all: a filter of another layout in the same process is an
+// instance of its own, with its own leases and its own leader.
+const CONTROL: &str = "farebox/control/2";
+const SEQ: &str = "farebox/seq/2";
 const TRIES_MAX: usize = 64;
 
 /// Sets per page of the list of changes.
@@ -95,15 +99,37 @@ pub fn set_epoch(host: &impl Host, epoch: u64) {
     update_control(host, |control| control.epoch = epoch);
 }
 
-/// Takes the lead if nobody has it, or renews it. Returns whether this worker leads.
-pub fn lead(host: &impl Host, worker: u64, now: u64) -> bool {
+/// Whether a worker leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lead {
+    /// Another one does.
+    No,
+    /// It does.
+    Yes,
+    /// It does, as the first one of its process: everything that happened so far is on the list of changes.
+    First,
+}
+
+/// Takes the lead if nobody has it, or renews it.
+pub fn lead(host: &impl Host, worker: u64, now: u64) -> Lead {
+    let is_first = Cell::new(false);
     let control = update_control(host, |control| {
         if control.leader == worker || control.leads_until_ms <= now {
+            is_first.set(control.leader == 0);
             control.leader = worker;
             control.leads_until_ms = now.saturating_add(LEADER_SILENCE_MS);
         }
     });
-    control.is_some_and(|control| control.leader == worker)
+    match control {
+        Some(control) if control.leader == worker => {
+            if is_first.get() {
+                Lead::First
+            } else {
+                Lead::Yes
+            }
+        }
+        Some(_) | None => Lead::No,
+    }
 }
 
 /// The number of the next message.
@@ -126,7 +152,7 @@ pub fn next_seq(host: &impl Host) -> Option<u64> {
 }
 
 fn page_name(page: usize) -> String {
-    format!("farebox/changed/1/{page}")
+    format!("farebox/changed/2/{page}")
 }
 
 /// Puts a set on the list of changes.

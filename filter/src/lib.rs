@@ -11,6 +11,7 @@
 //! | [`control`] | what the workers of one process agree on: instance, epoch, leader, message numbers |
 //! | [`sync`] | messages to the sidecar and what their replies change |
 //! | [`deduct`], [`undo`] | messages of strict calls, and of charges that are to come back |
+//! | [`risk`] | money at risk, and the budget for it |
 //! | [`waiting`] | calls that are paused until units arrive |
 //! | [`worker`] | one VM: ties the above together behind the [`host::Host`] trait |
 //! | [`answer`] | what a refused caller is told |
@@ -43,6 +44,7 @@ pub mod pairs;
 mod protobuf;
 pub mod record;
 pub mod request;
+pub mod risk;
 pub mod routes;
 pub mod rule;
 pub mod stats;

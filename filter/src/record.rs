@@ -49,6 +49,8 @@ pub struct Record {
     pub last_draw_ms: u64,
     /// An answer to a question about this key may arrive until then, so the record must stay.
     pub asked_until_ms: u64,
+    /// Units that such answers may bring.
+    pub asked_units: u64,
     /// When counting for the rate began, and `used + in_flight` at that moment.
     pub rate_since_ms: u64,
     /// See `rate_since_ms`.
@@ -210,6 +212,7 @@ impl Record {
             *self = Self {
                 lease: grant.lease,
                 asked_until_ms: self.asked_until_ms,
+                asked_units: self.asked_units,
                 last_draw_ms: now,
                 journal: self.journal,
                 queued: self.queued,
@@ -268,9 +271,45 @@ impl Record {
         !self.ended && !self.gone
     }
 
-    /// Notes that a question about the key was asked, which may be answered until then.
-    pub fn note_question(&mut self, until_ms: u64) {
+    /// Notes that a question about the key was asked, which may be answered until then, and for how many units of this
+    /// record.
+    pub fn note_question(&mut self, until_ms: u64, units: u64, now: u64) {
+        self.asked_units = self.noted_units(now).saturating_add(units);
         self.asked_until_ms = self.asked_until_ms.max(until_ms);
+    }
+
+    /// Units that answers may still bring.
+    pub fn noted_units(&self, now: u64) -> u64 {
+        if now < self.asked_until_ms { self.asked_units } else { 0 }
+    }
+
+    /// Gives units back at once that nobody asked for: the reply to a lost message brought them along.
+    pub fn hand_back(&mut self, units: u64) {
+        self.returned = self.returned.saturating_add(units.min(self.remaining()));
+        self.free_left = self.free_left.min(self.remaining());
+    }
+
+    /// The price of a unit, as far as anybody has heard of it; `price` is the key's own.
+    pub fn known_price(&self, price: Option<Nanos>) -> Option<Nanos> {
+        if self.lease != 0 {
+            return Some(self.price);
+        }
+        price.or((self.price != Nanos::ZERO).then_some(self.price))
+    }
+
+    /// Units lent and not acknowledged as used or given back.
+    pub fn lent_units(&self) -> u64 {
+        self.granted.saturating_sub(self.acked)
+    }
+
+    /// The paid ones among them, at most: free units are used first, but come back last.
+    pub fn lent_paid(&self) -> u64 {
+        self.lent_units().min(self.granted.saturating_sub(self.granted_free))
+    }
+
+    /// The paid ones among the units of the lease that were drawn and are not acknowledged.
+    pub fn unreported_paid(&self) -> u64 {
+        self.unreported_of_lease().min(self.used.saturating_sub(self.granted_free))
     }
 
     /// Notes that the lease is ending with the next report, if nothing stands against it.
@@ -335,8 +374,12 @@ impl Record {
     /// Units drawn from the lease or allowed without one, that the sidecar does not know of.
     pub fn unreported_units(&self) -> u64 {
         let journal = self.journal.used.saturating_sub(self.journal.acked);
-        let lease = self.used.saturating_add(self.returned).saturating_sub(self.acked);
-        lease.min(self.used).saturating_add(journal)
+        self.unreported_of_lease().saturating_add(journal)
+    }
+
+    fn unreported_of_lease(&self) -> u64 {
+        let unacked = self.used.saturating_add(self.returned).saturating_sub(self.acked);
+        unacked.min(self.used)
     }
 
     /// Whether nothing would be lost with the record.
@@ -354,6 +397,7 @@ impl Record {
         *self = Self {
             closing: self.closing,
             asked_until_ms: self.asked_until_ms,
+            asked_units: self.asked_units,
             refused_need: self.refused_need,
             refused_until_ms: self.refused_until_ms,
             refused_code: self.refused_code,
@@ -465,8 +509,8 @@ mod tests {
     #[test]
     fn a_lease_does_not_end_while_an_answer_about_it_may_arrive() {
         let mut record = granted(0, 3);
-        record.note_question(500);
-        record.note_question(400);
+        record.note_question(500, 3, 0);
+        record.note_question(400, 2, 0);
         record.close();
         record.end_if_possible(499);
         assert!(record.may_revive());

@@ -39,13 +39,21 @@ pub enum Stat {
     UndoDropped,
     /// Calls that Envoy sent through the filters again, and that were charged the first time.
     Redirected,
+    /// Calls that the sidecar decided one by one because the budget of `max_at_risk` was reached.
+    BudgetStrict,
     /// Units drawn and not yet acknowledged by the sidecar: what a killed process would lose.
     UnreportedUnits,
+    /// What the paid ones among them cost, in 1e-9 of the currency.
+    AtRiskNanos,
+    /// Units that the sidecar has lent and that are not acknowledged as used or given back.
+    LentUnits,
+    /// What the paid ones among them cost, in 1e-9 of the currency: the most that a kill can lose.
+    LentNanos,
 }
 
 impl Stat {
     /// Every statistic, in the order of their declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Admitted,
         Self::RefusedBalance,
         Self::RefusedQuota,
@@ -64,7 +72,11 @@ impl Stat {
         Self::UndoDone,
         Self::UndoDropped,
         Self::Redirected,
+        Self::BudgetStrict,
         Self::UnreportedUnits,
+        Self::AtRiskNanos,
+        Self::LentUnits,
+        Self::LentNanos,
     ];
 
     /// The name, without Envoy's prefix.
@@ -88,12 +100,19 @@ impl Stat {
             Self::UndoDone => "farebox_undo_done",
             Self::UndoDropped => "farebox_undo_dropped",
             Self::Redirected => "farebox_redirected",
+            Self::BudgetStrict => "farebox_budget_strict",
             Self::UnreportedUnits => "farebox_unreported_units",
+            Self::AtRiskNanos => "farebox_at_risk_nanos",
+            Self::LentUnits => "farebox_lent_units",
+            Self::LentNanos => "farebox_lent_nanos",
         }
     }
 
     /// Whether the statistic goes up and down.
     pub fn is_gauge(self) -> bool {
-        self == Self::UnreportedUnits
+        matches!(
+            self,
+            Self::UnreportedUnits | Self::AtRiskNanos | Self::LentUnits | Self::LentNanos
+        )
     }
 }

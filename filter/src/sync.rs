@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use farebox_core::limits::UNITS_MAX;
+use farebox_core::money::Nanos;
 use farebox_core::wire::{
     Grant, JournalReport, LeaseKey, Recall, Refusal, Report, SyncReply, SyncRequest, Want,
 };
 
+use crate::control;
 use crate::host::Host;
 use crate::record::Record;
+use crate::risk::{self, Budget, Exposure};
 use crate::table::{self, Set, Write};
 
-/// Times that the collection depends on.
+/// Times and bounds that the collection depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// The moment.
@@ -20,6 +23,15 @@ pub struct Timing {
     pub idle_return_ms: u64,
     /// A question asked now may be answered for this long.
     pub answer_within_ms: u64,
+    /// The most that may be lent.
+    pub budget: Option<Budget>,
+}
+
+impl Timing {
+    /// Until when a question that is asked now may be answered.
+    fn answered_until(self) -> u64 {
+        self.now.saturating_add(self.answer_within_ms)
+    }
 }
 
 /// What a message carries, and where it came from.
@@ -34,8 +46,10 @@ pub struct Draft {
     /// The set of each lease and journal line.
     places: BTreeMap<u64, usize>,
     lines: BTreeMap<u64, usize>,
-    /// Units drawn and not acknowledged, by set.
-    pub unreported: BTreeMap<usize, u64>,
+    /// Keys whose lease is to be refilled as far as the budget allows, with their sets; without one they are wants.
+    pub refills: Vec<(usize, LeaseKey)>,
+    /// What the records of each set stand for.
+    pub exposures: BTreeMap<usize, Exposure>,
     /// Whether any lease is held.
     pub holds_leases: bool,
 }
@@ -48,7 +62,8 @@ impl Draft {
 
     /// The longest of the three lists.
     pub fn len(&self) -> usize {
-        self.reports.len().max(self.wants.len()).max(self.journal.len())
+        let wants = self.wants.len().saturating_add(self.refills.len());
+        self.reports.len().max(wants).max(self.journal.len())
     }
 
     fn absorb(&mut self, set: usize, part: Part) {
@@ -64,7 +79,8 @@ impl Draft {
         self.reports.extend(part.reports);
         self.wants.extend(part.wants);
         self.journal.extend(part.journal);
-        self.unreported.insert(set, part.unreported);
+        self.refills.extend(part.refills.into_iter().map(|key| (set, key)));
+        self.exposures.insert(set, part.exposure);
         self.holds_leases |= part.holds_leases;
     }
 }
@@ -75,7 +91,8 @@ struct Part {
     reports: Vec<Report>,
     wants: Vec<Want>,
     journal: Vec<JournalReport>,
-    unreported: u64,
+    refills: Vec<LeaseKey>,
+    exposure: Exposure,
     holds_leases: bool,
 }
 
@@ -95,6 +112,12 @@ impl Sent {
     pub fn new(draft: Draft, header: SyncRequest, asked_at: u64) -> Self {
         let Draft { reports, wants, journal, places, lines, .. } = draft;
         Self { request: SyncRequest { reports, wants, journal, ..header }, asked_at, places, lines }
+    }
+
+    /// The units that it asks for a key.
+    fn asked_for(&self, key: &LeaseKey) -> u64 {
+        let wants = self.request.wants.iter().filter(|want| want.key == *key);
+        wants.fold(0, |sum, want| sum.saturating_add(want.units))
     }
 
     /// The sets it reports about.
@@ -118,23 +141,28 @@ pub fn collect(host: &impl Host, set: usize, timing: Timing, draft: &mut Draft) 
             if record.wants_refill(timing.now)
                 && let Some(key) = key
             {
-                record.note_question(timing.now.saturating_add(timing.answer_within_ms));
-                part.wants.push(Want {
-                    key,
-                    units: record.wish(record.low_water.max(1), timing.now),
-                    min: 1,
-                    waiting: false,
-                });
+                if timing.budget.is_some() {
+                    part.refills.push(key);
+                } else {
+                    part.wants.push(refill(&mut record, key, timing));
+                }
             }
             content.put(place, &record);
         }
         content.retain(|record| !(record.is_disposable(timing.now) && is_idle(record, timing)));
+        part.exposure = content.exposure(timing.now);
         let write = if *content == before { Write::No } else { Write::Yes };
         (part, write)
     });
     if let Some(part) = part {
         draft.absorb(set, part);
     }
+}
+
+fn refill(record: &mut Record, key: LeaseKey, timing: Timing) -> Want {
+    let units = record.wish(record.low_water.max(1), timing.now);
+    record.note_question(timing.answered_until(), units, timing.now);
+    Want { key, units, min: 1, waiting: false }
 }
 
 fn is_idle(record: &Record, timing: Timing) -> bool {
@@ -156,7 +184,6 @@ fn retire(record: &mut Record, timing: Timing) {
 }
 
 fn report(record: &Record, key: Option<&LeaseKey>, timing: Timing, part: &mut Part) {
-    part.unreported = part.unreported.saturating_add(record.unreported_units());
     part.holds_leases |= record.lease != 0;
     if record.has_unreported() || record.ended || record.is_due_for_renewal(timing.now) {
         part.reports.push(report_of(record));
@@ -184,41 +211,70 @@ fn report_of(record: &Record) -> Report {
     }
 }
 
-/// Units of a set that were drawn and not acknowledged.
-pub fn unreported(host: &impl Host, set: usize) -> u64 {
-    table::read(host, set)
-        .iter()
-        .fold(0, |sum, (_, record)| sum.saturating_add(record.unreported_units()))
+/// What the records of a set stand for.
+pub fn exposure(host: &impl Host, set: usize, now: u64) -> Exposure {
+    table::read(host, set).exposure(now)
 }
 
 /// Why no question can be asked for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoRoom;
+pub enum Declined {
+    /// Its set is full.
+    NoRoom,
+    /// Not even the fewest units that help fit into the budget.
+    Budget,
+}
+
+/// What units are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Calls wait: the first takes some, all of them together take some more.
+    Waiting(u64, u64),
+    /// The lease runs low.
+    Ahead,
+}
+
+impl Need {
+    /// The fewest units that help, and how many would be good to have.
+    fn units(self, record: &Record, now: u64) -> (u64, u64) {
+        let held = if record.is_live(now) { record.remaining() } else { 0 };
+        let (min, least) = match self {
+            Self::Waiting(first, all) => {
+                let min = first.saturating_sub(held).max(1);
+                (min, all.saturating_sub(held).max(min).max(FIRST_WISH))
+            }
+            Self::Ahead => (1, record.low_water.max(1)),
+        };
+        (min, record.wish(least, now).min(UNITS_MAX))
+    }
+}
 
 /// Adds the question for a key's units to a draft and keeps a place for the answer.
-///
-/// `need` is what the first waiting call takes, `all` what all of them take.
 pub fn ask(
     host: &impl Host,
     set: usize,
     key: &LeaseKey,
-    (need, all): (u64, u64),
+    need: Need,
     timing: Timing,
     draft: &mut Draft,
-) -> Result<(), NoRoom> {
+) -> Result<(), Declined> {
+    let lent = timing.budget.map(|budget| (budget, risk::lent(host).amount));
     let part = table::update(host, set, |content| {
         let mut part = Part::default();
-        let Some((_, record)) = place_for(content, key, timing) else {
-            return (Err(NoRoom), Write::No);
+        let Some((place, mut record)) = place_for(content, key, timing) else {
+            return (Err(Declined::NoRoom), Write::No);
         };
-        let held = if record.is_live(timing.now) { record.remaining() } else { 0 };
-        let min = need.saturating_sub(held).max(1);
-        let least = all.saturating_sub(held).max(min).max(FIRST_WISH);
-        let units = record.wish(least, timing.now).min(UNITS_MAX);
-        part.wants.push(Want { key: key.clone(), units, min, waiting: true });
+        let (min, wish) = need.units(&record, timing.now);
+        let price = record.known_price(key.price);
+        let units = lent.map_or(Some(wish), |(budget, lent)| budget.units(lent, price, wish, min));
+        let Some(units) = units else { return (Err(Declined::Budget), Write::No) };
+        let waiting = need != Need::Ahead;
+        part.wants.push(Want { key: key.clone(), units, min, waiting });
+        record.note_question(timing.answered_until(), units, timing.now);
+        content.put(place, &record);
         // The answer may be about any lease that the sidecar has open for the key, also one that is on its way back.
         for (place, mut record) in content.places_of(key) {
-            record.note_question(timing.now.saturating_add(timing.answer_within_ms));
+            record.note_question(timing.answered_until(), 0, timing.now);
             content.put(place, &record);
         }
         for (_, record) in content.iter() {
@@ -226,10 +282,28 @@ pub fn ask(
                 part.reports.push(report_of(&record));
             }
         }
-        (Ok(part), Write::Yes)
+        part.exposure = content.exposure(timing.now);
+        (Ok((part, price, units)), Write::Yes)
     });
-    draft.absorb(set, part.unwrap_or(Err(NoRoom))?);
+    let (part, price, units) = part.unwrap_or(Err(Declined::NoRoom))?;
+    if let Some(budget) = timing.budget {
+        // The leader reads the set before it replaces the sum that the question is added to now.
+        control::mark_changed(host, set);
+        if !risk::reserve(host, budget, price, units) {
+            // Others were faster.
+            settle_question(host, set, key, units);
+            return Err(Declined::Budget);
+        }
+    }
+    draft.absorb(set, part);
     Ok(())
+}
+
+fn settle_question(host: &impl Host, set: usize, key: &LeaseKey, units: u64) {
+    table::update(host, set, |content| {
+        let is_changed = content.settle_question(key, units);
+        ((), if is_changed { Write::Yes } else { Write::No })
+    });
 }
 
 /// What a new account asks for: enough not to ask again at once, little enough not to hold much.
@@ -246,7 +320,8 @@ pub fn place_for(content: &mut Set, key: &LeaseKey, timing: Timing) -> Option<(u
     }
     content.make_room(timing.now);
     let journal = content.take_journal(key);
-    let record = Record { last_draw_ms: timing.now, journal, ..Record::default() };
+    let price = content.places_of(key).last().map_or(Nanos::ZERO, |(_, record)| record.price);
+    let record = Record { last_draw_ms: timing.now, journal, price, ..Record::default() };
     content.push(key, &record).then(|| (content.len().saturating_sub(1), record))
 }
 
@@ -262,11 +337,18 @@ pub struct Applied {
 }
 
 /// Applies a reply.
-pub fn apply(host: &impl Host, seed: u64, sent: &Sent, reply: &SyncReply, now: u64) -> Applied {
+pub fn apply(
+    host: &impl Host,
+    seed: u64,
+    sent: &Sent,
+    reply: &SyncReply,
+    timing: Timing,
+) -> Applied {
+    let now = timing.now;
     acknowledge(host, sent, reply, now);
     let mut applied = Applied::default();
     for grant in &reply.grants {
-        match install(host, seed, grant, sent.asked_at, now) {
+        match install(host, seed, grant, sent, timing) {
             Installed::Placed => continue,
             Installed::Spoken => {}
             Installed::Orphan => {
@@ -276,8 +358,8 @@ pub fn apply(host: &impl Host, seed: u64, sent: &Sent, reply: &SyncReply, now: u
         }
         applied.unplaced.insert(grant.lease);
     }
-    for refusal in reply.refusals.iter().filter(|refusal| !refusal.soon) {
-        remember(host, seed, refusal, now);
+    for refusal in &reply.refusals {
+        remember(host, seed, refusal, sent.asked_for(&refusal.key), now);
     }
     for recall in &reply.recalls {
         let set = table::set_of(seed, &recall.key);
@@ -367,20 +449,36 @@ enum Installed {
 ///
 /// A question is noted before it is asked, and a lease does not end while the note stands. So a grant that finds neither
 /// its lease nor the note is for a lease that this process has ended: it must not be spent.
-fn install(host: &impl Host, seed: u64, grant: &Grant, asked_at: u64, now: u64) -> Installed {
-    let installed = table::update(host, table::set_of(seed, &grant.key), |content| {
+fn install(host: &impl Host, seed: u64, grant: &Grant, sent: &Sent, timing: Timing) -> Installed {
+    let now = timing.now;
+    let set = table::set_of(seed, &grant.key);
+    let installed = table::update(host, set, |content| {
+        let counted = content.exposure(now).counted();
+        let noted = content.noted_units(&grant.key, now);
+        let is_settled = content.settle_question(&grant.key, sent.asked_for(&grant.key));
         let Some((place, mut record)) = place_of(content, grant) else {
             let is_known = content.lease(grant.lease).is_some();
-            return (if is_known { Installed::Spoken } else { Installed::Orphan }, Write::No);
+            let installed = if is_known { Installed::Spoken } else { Installed::Orphan };
+            return ((installed, 0), if is_settled { Write::Yes } else { Write::No });
         };
+        let known = if record.lease == grant.lease { record.granted } else { 0 };
         record.closing = false;
-        record.accept(grant, asked_at, now);
+        record.accept(grant, sent.asked_at, now);
+        if timing.budget.is_some() {
+            record.hand_back(record.granted.saturating_sub(known).saturating_sub(noted));
+        }
         content.put(place, &record);
         drop_empty_places(content, &grant.key);
-        (Installed::Placed, Write::Yes)
+        let added = content.exposure(now).counted().saturating_sub(counted);
+        ((Installed::Placed, added), Write::Yes)
     });
     // When the host stored nothing, the lease may be in use, so it must not be given back here.
-    installed.unwrap_or(Installed::Spoken)
+    let (installed, added) = installed.unwrap_or((Installed::Spoken, 0));
+    if timing.budget.is_some() && 0 < added {
+        control::mark_changed(host, set);
+        risk::add(host, added);
+    }
+    installed
 }
 
 /// The record that takes a grant: the one of its lease, also when that was on its way back; else the noted one.
@@ -418,13 +516,17 @@ fn drop_empty_places(content: &mut Set, key: &LeaseKey) {
     }
 }
 
-fn remember(host: &impl Host, seed: u64, refusal: &Refusal, now: u64) {
+/// Remembers a refusal, unless it is only about the moment.
+fn remember(host: &impl Host, seed: u64, refusal: &Refusal, asked_units: u64, now: u64) {
     table::update(host, table::set_of(seed, &refusal.key), |content| {
-        let Some((place, mut record)) = content.current(&refusal.key) else {
-            return ((), Write::No);
-        };
-        record.remember(refusal, now);
-        content.put(place, &record);
-        ((), Write::Yes)
+        let is_settled = content.settle_question(&refusal.key, asked_units);
+        if let Some((place, mut record)) = content.current(&refusal.key)
+            && !refusal.soon
+        {
+            record.remember(refusal, now);
+            content.put(place, &record);
+            return ((), Write::Yes);
+        }
+        ((), if is_settled { Write::Yes } else { Write::No })
     });
 }

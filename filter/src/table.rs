@@ -10,6 +10,7 @@ use farebox_core::wire::LeaseKey;
 
 use crate::host::{CAS_OF_MISSING, Host, SetOutcome};
 use crate::record::{Journal, Record};
+use crate::risk::Exposure;
 use crate::stats::Stat;
 
 /// The number of sets.
@@ -35,11 +36,11 @@ pub fn set_of(seed: u64, key: &LeaseKey) -> usize {
 
 /// The shared key of a set. The number after the name is the layout's version: another layout never meets this one.
 fn name_of(set: usize) -> String {
-    format!("farebox/set/1/{set}")
+    format!("farebox/set/2/{set}")
 }
 
 /// Numbers of a record, in the order in which they are stored.
-const NUMBERS: usize = 29;
+const NUMBERS: usize = 30;
 const NUMBERS_BYTES: usize = NUMBERS * 8;
 
 /// A set, as read from shared data; records are decoded when they are looked at.
@@ -122,6 +123,34 @@ impl Set {
             }
         }
         Journal::default()
+    }
+
+    /// Units that answers about a key may still bring.
+    pub fn noted_units(&self, key: &LeaseKey, now: u64) -> u64 {
+        let of_key = self.places_of(key);
+        of_key.iter().fold(0, |sum, (_, record)| sum.saturating_add(record.noted_units(now)))
+    }
+
+    /// A question for a key's units is answered: they are not expected any more. Returns whether any were.
+    pub fn settle_question(&mut self, key: &LeaseKey, mut units: u64) -> bool {
+        let mut is_changed = false;
+        for (place, mut record) in self.places_of(key) {
+            let settled = record.asked_units.min(units);
+            units = units.saturating_sub(settled);
+            record.asked_units = record.asked_units.saturating_sub(settled);
+            is_changed |= 0 < settled;
+            self.put(place, &record);
+        }
+        is_changed
+    }
+
+    /// What all records stand for.
+    pub fn exposure(&self, now: u64) -> Exposure {
+        let exposures = self.iter().map(|(place, record)| {
+            let price = self.key(place).and_then(|key| key.price);
+            Exposure::of(&record, price, now)
+        });
+        exposures.fold(Exposure::default(), Exposure::plus)
     }
 
     /// All records with their places.
@@ -236,6 +265,7 @@ fn encode_record(record: &Record) -> [u8; NUMBERS_BYTES] {
         record.low_water,
         record.last_draw_ms,
         record.asked_until_ms,
+        record.asked_units,
         record.rate_since_ms,
         record.rate_base,
         record.refused_need,
@@ -279,6 +309,7 @@ fn decode_record(bytes: &[u8; NUMBERS_BYTES]) -> Record {
         low_water: next(),
         last_draw_ms: next(),
         asked_until_ms: next(),
+        asked_units: next(),
         rate_since_ms: next(),
         rate_base: next(),
         refused_need: next(),
@@ -369,7 +400,7 @@ mod tests {
     #[test]
     fn a_set_round_trips_with_every_number_in_its_place() {
         let record = distinct();
-        assert_eq!((record.lease, record.granted, record.journal.acked), (1, 2, 28));
+        assert_eq!((record.lease, record.granted, record.journal.acked), (1, 2, 29));
         assert!(record.closing && record.queued && record.ended && record.gone);
         let mut set = Set::default();
         assert!(set.push(&key("用户-1", Some(-1)), &record));

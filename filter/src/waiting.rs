@@ -91,10 +91,15 @@ impl Waiting {
 
     /// Takes a key's first call out.
     pub fn pop(&mut self, key: &LeaseKey) -> Option<Call> {
+        self.pop_waiter(key).map(|waiter| waiter.call)
+    }
+
+    /// Takes a key's first call out, with the time until which it waits.
+    pub fn pop_waiter(&mut self, key: &LeaseKey) -> Option<Waiter> {
         let group = self.groups.get_mut(key)?;
         let waiter = group.waiters.pop_front()?;
         self.forget(&waiter, key);
-        Some(waiter.call)
+        Some(waiter)
     }
 
     /// A key's first call.

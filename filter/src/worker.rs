@@ -2,6 +2,7 @@
 
 mod asking;
 mod leading;
+mod measuring;
 mod moving;
 mod strict;
 mod ticket;
@@ -29,6 +30,7 @@ use crate::sync::{self, Sent, Timing};
 use crate::table::{self, Set, Write};
 use crate::waiting::{Call, WAITING_MAX, Waiter, Waiting};
 use asking::Question;
+use measuring::Measures;
 use moving::Moved;
 use strict::Strict;
 use ticket::{Source, Ticket};
@@ -75,14 +77,12 @@ pub struct Worker {
     /// Reports of leases that have no record, by lease: the next message gives them back.
     orphans: BTreeMap<u64, Report>,
     recalled: BTreeSet<usize>,
-    /// The leader's view of the units drawn and not acknowledged, by set.
-    unreported: BTreeMap<usize, u64>,
+    measures: Measures,
     away_until_ms: u64,
     /// When the sidecar last gave an answer that could be used.
     heard_ms: u64,
     talk_until_ms: u64,
     next_report_ms: u64,
-    sweep_from: usize,
     ticks_fast: bool,
 }
 
@@ -107,12 +107,11 @@ impl Worker {
             unanswered: None,
             orphans: BTreeMap::new(),
             recalled: BTreeSet::new(),
-            unreported: BTreeMap::new(),
+            measures: Measures::default(),
             away_until_ms: 0,
             heard_ms: 0,
             talk_until_ms: 0,
             next_report_ms: 0,
-            sweep_from: 0,
             ticks_fast: false,
         }
     }
@@ -127,7 +126,12 @@ impl Worker {
     /// Times for the leader's reports, which may be repeated as they were.
     fn timing(&self, now: u64) -> Timing {
         let answer_within_ms = self.config.sidecar.timeout_ms.saturating_mul(3);
-        Timing { now, idle_return_ms: self.config.idle_return_ms, answer_within_ms }
+        Timing {
+            now,
+            idle_return_ms: self.config.idle_return_ms,
+            answer_within_ms,
+            budget: self.config.max_at_risk,
+        }
     }
 
     // === Requests

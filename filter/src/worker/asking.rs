@@ -10,9 +10,9 @@ use crate::answer::Reason;
 use crate::control::{self, Control};
 use crate::host::{Host, Severity};
 use crate::stats::Stat;
-use crate::sync::{self, Draft, Sent, Timing};
+use crate::sync::{self, Declined, Draft, Need, Sent, Timing};
 use crate::table;
-use crate::waiting::Phase;
+use crate::waiting::{Phase, Waiter};
 
 /// Questions of one VM that may be on their way at once; later ones are gathered into the next.
 const QUESTIONS_MAX: usize = 8;
@@ -58,21 +58,46 @@ impl Worker {
         }
         let mut asked = Vec::with_capacity(keys.len());
         for key in keys {
-            let Some(group) = self.waiting.group(&key) else { continue };
-            let need = group.waiters.front().map_or(1, |waiter| waiter.call.rule.units);
-            let all = group.units();
-            match sync::ask(host, table::set_of(seed, &key), &key, (need, all), timing, &mut draft)
-            {
-                Ok(()) => {
-                    self.waiting.set_phase(&key, Phase::Asked);
-                    asked.push(key);
-                }
-                Err(sync::NoRoom) => self.give_up(host, &key, now, &Reason::Overloaded),
+            if self.ask_for_key(host, table::set_of(seed, &key), &key, timing, &mut draft) {
+                asked.push(key);
             }
         }
         if !draft.is_empty() {
             self.send(host, draft, asked, false, now);
         }
+    }
+
+    /// Asks for the units of one key. Returns whether there is anything to ask; calls that do not fit into the budget are
+    /// decided by themselves.
+    fn ask_for_key(
+        &mut self,
+        host: &impl Host,
+        set: usize,
+        key: &LeaseKey,
+        timing: Timing,
+        draft: &mut Draft,
+    ) -> bool {
+        while let Some(group) = self.waiting.group(key) {
+            let first = group.waiters.front().map_or(1, |waiter| waiter.call.rule.units);
+            let need = Need::Waiting(first, group.units());
+            match sync::ask(host, set, key, need, timing, draft) {
+                Ok(()) => {
+                    self.waiting.set_phase(key, Phase::Asked);
+                    return true;
+                }
+                Err(Declined::NoRoom) => {
+                    self.give_up(host, key, timing.now, &Reason::Overloaded);
+                    return false;
+                }
+                Err(Declined::Budget) => {
+                    if let Some(Waiter { call, until_ms }) = self.waiting.pop_waiter(key) {
+                        host.count(Stat::BudgetStrict, 1);
+                        self.decide_strictly(host, call, until_ms, timing.now);
+                    }
+                }
+            }
+        }
+        false
     }
 
     pub(super) fn send(
@@ -122,7 +147,7 @@ impl Worker {
         let Some(question) = self.questions.remove(&token) else {
             self.on_undo_answer(host, token, status, body, now);
             self.on_deduct_answer(host, token, status, body, now);
-            return self.set_pace(host);
+            return self.set_pace(host, now);
         };
         let reply =
             if status == 200 { serde_json::from_slice::<SyncReply>(body).ok() } else { None };
@@ -140,7 +165,7 @@ impl Worker {
             }
         }
         self.ask(host, now);
-        self.set_pace(host);
+        self.set_pace(host, now);
     }
 
     fn on_reply(&mut self, host: &impl Host, question: Question, reply: &SyncReply, now: u64) {
@@ -150,10 +175,10 @@ impl Worker {
         if question.sent.request.epoch != reply.epoch {
             control::set_epoch(host, reply.epoch);
         }
-        let applied = sync::apply(host, seed, &question.sent, reply, now);
+        let applied = sync::apply(host, seed, &question.sent, reply, self.timing(now));
         if question.is_report {
-            let sets = question.sent.sets();
-            self.note_unreported(host, sets.map(|set| (set, sync::unreported(host, set))));
+            self.measure(host, question.sent.sets(), now);
+            self.publish_lent(host, now);
         }
         self.orphans.extend(applied.orphans.into_iter().map(|report| (report.lease, report)));
         self.recalled.extend(applied.recalled);

@@ -7,17 +7,14 @@ use farebox_core::limits::SYNC_ITEMS_MAX;
 use super::asking::Question;
 use super::{Next, Worker, turn_away};
 use crate::answer::Reason;
-use crate::control;
+use crate::control::{self, Lead};
 use crate::host::Host;
-use crate::stats::Stat;
-use crate::sync::{self, Draft, Sent};
+use crate::sync::{self, Draft, Need, Sent};
 use crate::table;
 
 /// How long a process that held leases keeps talking to the sidecar, so that recalls reach it.
 const TALK_MS: u64 = 5_000;
-/// The whole slot table is looked through this often.
-const SWEEP_MS: u64 = 2_000;
-/// Ticks while calls wait for units that are on their way back.
+/// Ticks while calls wait for units that are on their way back, or the budget is close.
 const FAST_TICK_MS: u64 = 20;
 
 impl Worker {
@@ -33,15 +30,18 @@ impl Worker {
         self.look_after_strict(host, now);
         self.send_undos(host, now);
         self.settle_moved(host, now);
-        self.set_pace(host);
-        if control::lead(host, self.name, now) {
+        let lead = control::lead(host, self.name, now);
+        self.note_lead(lead);
+        if lead != Lead::No {
             self.report(host, now);
         }
+        self.set_pace(host, now);
     }
 
-    /// Ticks come faster while calls wait for units that are on their way back.
-    pub(super) fn set_pace(&mut self, host: &impl Host) {
-        let fast = !self.waiting.is_empty() || self.strict.has_due();
+    /// Ticks come faster while calls wait for units that are on their way back, and for the leader while little of the
+    /// budget is left.
+    pub(super) fn set_pace(&mut self, host: &impl Host, now: u64) {
+        let fast = !self.waiting.is_empty() || self.strict.has_due() || self.hurries(now);
         if fast != self.ticks_fast {
             self.ticks_fast = fast;
             let period = if fast { FAST_TICK_MS } else { self.config.sync_interval_ms };
@@ -52,6 +52,9 @@ impl Worker {
     /// The leader's part: one message for the whole process.
     fn report(&mut self, host: &impl Host, now: u64) {
         if now < self.next_report_ms {
+            if self.hurries(now) {
+                self.report_usage(host, now);
+            }
             return;
         }
         // Ticks may come early by a little, and while calls wait they come more often.
@@ -61,11 +64,16 @@ impl Worker {
         if let Some(sent) = self.unanswered.take()
             && self.may_repeat(&sent, now)
         {
-            self.measure(host);
+            // The gauges stay true while nothing can be reported.
+            self.measure(host, control::changed(host), now);
             return self.dispatch(host, Question { sent, keys: Vec::new(), is_report: true }, now);
         }
-        let draft = self.collect(host, now);
-        self.note_unreported(host, draft.unreported.clone());
+        let sets = self.sweep();
+        let mut draft = self.collect(host, sets, now);
+        self.swept();
+        self.note_exposures(host, std::mem::take(&mut draft.exposures));
+        self.publish_lent(host, now);
+        self.refill(host, &mut draft, now);
         if draft.holds_leases {
             self.talk_until_ms = now.saturating_add(TALK_MS);
         }
@@ -74,24 +82,27 @@ impl Worker {
         }
     }
 
-    /// Keeps the gauge of unreported units true while nothing can be reported.
-    fn measure(&mut self, host: &impl Host) {
-        let changed = control::changed(host);
-        self.note_unreported(
-            host,
-            changed.into_iter().map(|set| (set, sync::unreported(host, set))),
-        );
+    /// A report before its time, of what was used since the last one: one at a time, and none that says nothing.
+    fn report_usage(&mut self, host: &impl Host, now: u64) {
+        if self.unanswered.is_some() || self.questions.values().any(|question| question.is_report) {
+            return;
+        }
+        let mut draft = self.collect(host, Vec::new(), now);
+        self.note_exposures(host, std::mem::take(&mut draft.exposures));
+        self.publish_lent(host, now);
+        if !draft.is_empty() {
+            self.send(host, draft, Vec::new(), true, now);
+        }
     }
 
-    pub(super) fn note_unreported(
-        &mut self,
-        host: &impl Host,
-        sets: impl IntoIterator<Item = (usize, u64)>,
-    ) {
-        self.unreported.extend(sets);
-        self.unreported.retain(|_, units| 0 < *units);
-        let total = self.unreported.values().fold(0_u64, |sum, units| sum.saturating_add(*units));
-        host.gauge(Stat::UnreportedUnits, total);
+    /// Asks ahead of need, as far as the budget goes. Without a budget, the draft asks already.
+    fn refill(&mut self, host: &impl Host, draft: &mut Draft, now: u64) {
+        for (set, key) in std::mem::take(&mut draft.refills) {
+            if self.may_refill() {
+                // A lease that cannot be refilled is asked for by the next call that lacks units.
+                let _declined = sync::ask(host, set, &key, Need::Ahead, self.timing(now), draft);
+            }
+        }
     }
 
     /// A message is sent again as it was while its questions are still noted; later its contents go into a new one.
@@ -100,30 +111,21 @@ impl Worker {
         now.saturating_add(self.config.sidecar.timeout_ms) <= noted_until
     }
 
-    fn collect(&mut self, host: &impl Host, now: u64) -> Draft {
+    fn collect(&mut self, host: &impl Host, swept: Vec<usize>, now: u64) -> Draft {
         let timing = self.timing(now);
         let mut draft = Draft::default();
         let mut sets: BTreeSet<usize> = control::take_changed(host).into_iter().collect();
         sets.append(&mut self.recalled);
-        sets.extend(self.sweep());
+        sets.extend(swept);
         for set in sets {
             // A set holds few records, so a message that has room for all of them is never cut inside a set.
             if draft.len().saturating_add(table::WAYS_MAX) <= SYNC_ITEMS_MAX {
                 sync::collect(host, set, timing, &mut draft);
             } else {
                 control::mark_changed(host, set);
+                draft.exposures.insert(set, sync::exposure(host, set, now));
             }
         }
         draft
-    }
-
-    /// The next part of the slot table to be looked through: what the list of changes does not name is found here.
-    fn sweep(&mut self) -> Vec<usize> {
-        let ticks = SWEEP_MS.checked_div(self.config.sync_interval_ms).unwrap_or(1).max(1);
-        let count = usize::try_from(ticks).map_or(table::SETS, |ticks| table::SETS.div_ceil(ticks));
-        let from = self.sweep_from;
-        let to = from.saturating_add(count).min(table::SETS);
-        self.sweep_from = if to == table::SETS { 0 } else { to };
-        (from..to).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Strict routes: the sidecar decides about each call, which is paused until then.
+//! Strict routes, and calls for which the budget has no room: the sidecar decides about each, which is paused until then.
 //!
 //! A call sends one deduct under a key of its own, and the same one again when the answer says nothing. Whenever a call
 //! ends without an answer, its charge is undone under that key, whether it was made or not.
@@ -73,18 +73,29 @@ impl Worker {
         if self.is_crowded() {
             return turn_away(host, &call, &Reason::Overloaded);
         }
+        self.arriving = Some((call.stream, Next::Pause));
+        self.decide_strictly(host, call, now.saturating_add(self.config.max_wait_ms), now);
+        self.arriving.take().map_or(Next::Pause, |(_, next)| next)
+    }
+
+    /// Has the sidecar decide about one call, which is paused or just arriving.
+    pub(super) fn decide_strictly(
+        &mut self,
+        host: &impl Host,
+        call: Call,
+        until_ms: u64,
+        now: u64,
+    ) {
         let key = format!("{:016x}{:016x}", host.random(), host.random());
         let deduct = Deduct {
             since_ms: now,
-            until_ms: now.saturating_add(self.config.max_wait_ms),
+            until_ms,
             token: None,
             is_unsure: false,
             charge: Rc::new(Charge { key, account: call.key.account.clone(), record: None }),
             call,
         };
-        self.arriving = Some((deduct.call.stream, Next::Pause));
         self.send_deduct(host, deduct, now);
-        self.arriving.take().map_or(Next::Pause, |(_, next)| next)
     }
 
     fn send_deduct(&mut self, host: &impl Host, mut deduct: Deduct, now: u64) {

@@ -2,6 +2,7 @@
 
 mod admission;
 mod assertion;
+mod budget;
 mod configuration;
 mod gateway;
 mod host_rules;

@@ -13,7 +13,7 @@ const WAYS: usize = 8;
 /// a 32-bit machine.
 fn set_of(gateway: &Gateway, account: &str) -> u64 {
     let (control, _) =
-        gateway.host.shared_value("farebox/control/1").expect("the first call made it");
+        gateway.host.shared_value("farebox/control/2").expect("the first call made it");
     let seed = u64::from_le_bytes(control[..8].try_into().unwrap());
     let mut hasher = DefaultHasher::new();
     seed.hash(&mut hasher);
@@ -38,7 +38,7 @@ fn colliding(gateway: &Gateway, count: usize) -> Vec<String> {
     gateway.serve(0, asset("rich"));
     let wanted = set_of(gateway, "rich");
     assert!(
-        gateway.host.shared_value(&format!("farebox/set/1/{wanted}")).is_some(),
+        gateway.host.shared_value(&format!("farebox/set/2/{wanted}")).is_some(),
         "the test computes another set than the filter: {:?}",
         gateway.host.shared_keys()
     );
@@ -102,7 +102,7 @@ fn a_set_full_of_leases_that_cannot_go_home_sheds_instead_of_growing() {
     // Questions are asked, and nobody answers: each needs a place for its answer.
     let streams: Vec<_> =
         accounts.iter().map(|account| gateway.vms[0].request(asset(account))).collect();
-    let key = format!("farebox/set/1/{}", set_of(&gateway, "rich"));
+    let key = format!("farebox/set/2/{}", set_of(&gateway, "rich"));
     let bytes = gateway.host.shared_value(&key).unwrap().0.len();
     assert!(bytes <= 16 * 512, "{bytes} bytes in one set");
     gateway.answer_all();
