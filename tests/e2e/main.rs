@@ -8,6 +8,7 @@ mod configuration;
 mod contract;
 mod cut;
 mod exactness;
+mod gateways;
 mod jwt;
 mod outage;
 mod payment_service;
