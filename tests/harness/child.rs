@@ -210,6 +210,11 @@ impl Child {
         lock(&self.running).as_ref().map(process::Child::id)
     }
 
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.ended().is_some()
+    }
+
     fn ended(&self) -> Option<ExitStatus> {
         lock(&self.running).as_mut().and_then(|child| child.try_wait().ok().flatten())
     }

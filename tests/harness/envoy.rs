@@ -132,6 +132,17 @@ impl Envoy {
         template: &Template,
         workers: u32,
     ) -> Result<Self, StackError> {
+        Self::start_with(folder, name, template, workers, &["--disable-hot-restart"]).await
+    }
+
+    /// The same with arguments of one's own, such as those of a hot restart.
+    pub async fn start_with(
+        folder: &Path,
+        name: &str,
+        template: &Template,
+        workers: u32,
+        arguments: &[&str],
+    ) -> Result<Self, StackError> {
         let config = folder.join(format!("{name}.envoy.yaml"));
         write(&config, template.text())?;
         let admin_file = folder.join(format!("{name}.admin"));
@@ -141,7 +152,8 @@ impl Envoy {
             .arg("--admin-address-path")
             .arg(&admin_file)
             .args(["--concurrency", &workers.to_string()])
-            .args(["--disable-hot-restart", "--log-level", "info"])
+            .args(["--log-level", "info"])
+            .args(arguments)
             .env("FAREBOX_GATEWAY_TOKEN", TOKEN);
         let child = Child::start(recipe)?;
         let envoy = Self { child, admin_file, http: reqwest::Client::new() };
@@ -168,6 +180,19 @@ impl Envoy {
     pub async fn admin(&self, path: &str) -> Option<String> {
         let url = format!("http://{}{path}", self.admin_addr()?);
         self.http.get(url).send().await.ok()?.text().await.ok()
+    }
+
+    /// Has the admin interface do what `POST path` says; a refusal fails the test.
+    pub async fn command(&self, path: &str) {
+        let addr = self.admin_addr().expect("the admin interface listens");
+        let answer = self.http.post(format!("http://{addr}{path}")).send().await;
+        let answer = answer.and_then(reqwest::Response::error_for_status);
+        answer.unwrap_or_else(|err| panic!("{path}: {err}"));
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.child.has_ended()
     }
 
     /// The value of a counter or gauge; 0 when Envoy does not know it yet.

@@ -453,7 +453,21 @@ impl Gateway {
         template: &Template,
         workers: u32,
     ) -> Result<Self, StackError> {
-        let envoy = Envoy::start(folder, name, template, workers).await?;
+        Self::find(Envoy::start(folder, name, template, workers).await?, name).await
+    }
+
+    /// The same with arguments for Envoy of one's own, such as those of a hot restart.
+    pub async fn start_with(
+        folder: &Path,
+        name: &str,
+        template: &Template,
+        workers: u32,
+        arguments: &[&str],
+    ) -> Result<Self, StackError> {
+        Self::find(Envoy::start_with(folder, name, template, workers, arguments).await?, name).await
+    }
+
+    async fn find(envoy: Envoy, name: &str) -> Result<Self, StackError> {
         let addr = envoy.listener(LISTENER).await.ok_or_else(|| StackError::NotReady {
             name: name.to_owned(),
             problem: format!("has no listener `{LISTENER}`"),
