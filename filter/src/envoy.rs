@@ -131,6 +131,7 @@ fn on_tick(root: u32) {
     #[cfg(feature = "trap")]
     trap::on_tick();
     with_plugin(root, |plugin| plugin.worker.on_tick(&plugin.envoy));
+    release_ended();
 }
 
 fn on_request_headers(stream: u32) -> Next {
@@ -166,6 +167,32 @@ fn on_http_call_response(token: u32, header_count: usize, body_size: usize) {
             plugin.worker.on_answer(&plugin.envoy, token, status, &body);
         }
     });
+    release_ended();
+}
+
+/// Envoy takes a configuration away, or a stream ends. `false`: the configuration goes when [`release_ended`] says so.
+fn on_done(context: u32) -> bool {
+    let mut is_done = true;
+    with_plugins(|plugins| {
+        if let Some(plugin) = plugins.roots.get_mut(&context) {
+            is_done = plugin.worker.end(&plugin.envoy);
+        }
+    });
+    is_done
+}
+
+/// Lets the configurations go that stayed because charges were to come back.
+fn release_ended() {
+    let mut ended = Vec::new();
+    with_plugins(|plugins| {
+        let roots = plugins.roots.iter_mut();
+        let over = roots
+            .filter_map(|(root, plugin)| plugin.worker.has_ended(&plugin.envoy).then_some(*root));
+        ended.extend(over);
+    });
+    for root in ended {
+        abi::in_context(root, abi::done);
+    }
 }
 
 fn call_status() -> u32 {

@@ -72,6 +72,11 @@ impl Undos {
         self.queue.is_empty() && self.sent.is_empty()
     }
 
+    /// How many wait, those on their way included.
+    pub fn len(&self) -> u64 {
+        u64::try_from(self.queue.len().saturating_add(self.sent.len())).unwrap_or(u64::MAX)
+    }
+
     /// Adds a charge. Returns how many were given up for it.
     pub fn push(&mut self, charge: Rc<Charge>) -> u64 {
         self.queue.push_back(charge);

@@ -132,6 +132,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
+    fn proxy_done() -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -313,6 +314,12 @@ pub(super) fn in_context(stream: u32, act: impl FnOnce()) {
     }
 }
 
+/// Lets the root context in view go, after `proxy_on_done` said that it stays.
+pub(super) fn done() {
+    // SAFETY: no pointers.
+    unsafe { proxy_done() };
+}
+
 pub(super) fn continue_request() {
     // SAFETY: no pointers.
     unsafe { proxy_continue_stream(STREAM_REQUEST) };
@@ -454,8 +461,8 @@ extern "C" fn proxy_on_http_call_response(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_done(_context: u32) -> u32 {
-    1
+extern "C" fn proxy_on_done(context: u32) -> u32 {
+    u32::from(super::on_done(context))
 }
 
 #[unsafe(no_mangle)]

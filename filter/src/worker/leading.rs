@@ -21,6 +21,10 @@ impl Worker {
     /// Called every sync interval, in every VM.
     pub fn on_tick(&mut self, host: &impl Host) {
         let now = host.now_ms();
+        if self.is_ending() {
+            // Another configuration leads and reports; what this one shared is in shared data.
+            return self.send_undos(host, now);
+        }
         for call in self.waiting.expire(now) {
             if turn_away(host, &call, &Reason::Held) == Next::Continue {
                 self.release(host, call.stream);

@@ -10,6 +10,9 @@ use crate::host::{Host, Severity};
 use crate::stats::Stat;
 use crate::undo::{Charge, UNDOS_MAX, Undos};
 
+/// How long a configuration that Envoy has taken away lives on for charges that are to come back.
+const FAREWELL_MS_MAX: u64 = 300_000;
+
 /// Charges on their way back, and the message that carries them.
 #[derive(Debug, Default)]
 pub(super) struct Undoing {
@@ -17,6 +20,8 @@ pub(super) struct Undoing {
     token: Option<u32>,
     /// Envoy answers every message within its timeout; this one counts as lost if it should not.
     lost_at_ms: u64,
+    /// Envoy has taken the configuration away; when it ends at the latest.
+    ends_at_ms: Option<u64>,
 }
 
 impl Worker {
@@ -71,5 +76,39 @@ impl Worker {
             host.log(Severity::Error, &text);
         }
         self.send_undos(host, now);
+    }
+
+    /// Envoy takes the configuration away. Whether it can go at once: charges that are to come back keep it.
+    pub fn end(&mut self, host: &impl Host) -> bool {
+        if self.undos.undos.is_empty() {
+            return true;
+        }
+        self.undos.ends_at_ms = Some(host.now_ms().saturating_add(FAREWELL_MS_MAX));
+        false
+    }
+
+    /// Whether Envoy has taken the configuration away.
+    pub(super) fn is_ending(&self) -> bool {
+        self.undos.ends_at_ms.is_some()
+    }
+
+    /// Whether a configuration that stayed has nothing left to do; says so once.
+    pub fn has_ended(&mut self, host: &impl Host) -> bool {
+        let Some(at) = self.undos.ends_at_ms else { return false };
+        let is_over = at <= host.now_ms();
+        if !is_over && !self.undos.undos.is_empty() {
+            return false;
+        }
+        let left = self.undos.undos.len();
+        if 0 < left {
+            host.count(Stat::UndoDropped, left);
+            let text = format!(
+                "farebox: the sidecar did not take in for {FAREWELL_MS_MAX} ms that {left} charges come back; they stay charged"
+            );
+            host.log(Severity::Error, &text);
+        }
+        self.undos.undos = Undos::default();
+        self.undos.ends_at_ms = None;
+        true
     }
 }

@@ -312,6 +312,11 @@ impl Vm {
         true
     }
 
+    /// Whether the root context stays after [`Self::shut_down`], because the guest asked for it.
+    pub fn is_staying(&self) -> bool {
+        self.cell.shared.done_pending.get()
+    }
+
     /// Ends the root context, as when Envoy takes the configuration away. `false` when the guest asked to stay until it
     /// calls `proxy_done`.
     pub fn shut_down(&self) -> bool {

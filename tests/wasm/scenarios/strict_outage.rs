@@ -220,3 +220,42 @@ fn too_many_undos_drop_the_oldest_and_say_so() {
     assert!(gateway.host.logs().iter().any(|line| 4 <= line.level && line.text.contains("undone")));
     gateway.host.assert_no_faults();
 }
+
+#[test]
+fn a_configuration_that_is_taken_away_stays_until_its_charges_have_come_back() {
+    let gateway = Gateway::new(1);
+    leave(&gateway, 3);
+    assert!(!gateway.vms[0].shut_down(), "charges wait");
+    assert!(gateway.vms[0].is_staying());
+    away(&gateway);
+    gateway.pass_with(190, away);
+    assert!(gateway.vms[0].is_staying(), "the sidecar is away");
+    gateway.pass(10_000);
+    assert!(!gateway.vms[0].is_staying());
+    assert_eq!(gateway.charged("rich"), 0);
+    assert_eq!(gateway.host.metric("farebox_undo_done"), 3);
+    gateway.host.assert_no_faults();
+}
+
+#[test]
+fn a_configuration_without_charges_to_undo_goes_at_once() {
+    let gateway = Gateway::new(1);
+    assert!(gateway.serve(0, at("/strict/1", "rich")).is_forwarded());
+    assert!(gateway.vms[0].shut_down());
+}
+
+#[test]
+fn a_configuration_does_not_stay_for_ever() {
+    let gateway = Gateway::new(1);
+    leave(&gateway, 2);
+    assert!(!gateway.vms[0].shut_down());
+    gateway.pass_with(299_000, away);
+    assert!(gateway.vms[0].is_staying());
+    gateway.pass_with(1_500, away);
+    assert!(!gateway.vms[0].is_staying());
+    assert_eq!(gateway.host.metric("farebox_undo_dropped"), 2);
+    assert!(
+        gateway.host.logs().iter().any(|line| 4 <= line.level && line.text.contains("2 charges"))
+    );
+    gateway.host.assert_no_faults();
+}
