@@ -57,7 +57,7 @@ fn a_wrong_configuration_is_refused_with_field_value_and_remedy() {
 }
 
 /// The listener of a template, as Envoy reads it from a file that may change.
-fn listener_file(template: &Template) -> String {
+pub(crate) fn listener_file(template: &Template) -> String {
     let kind = "type.googleapis.com/envoy.config.listener.v3.Listener";
     let item = template.block("listener").unwrap();
     let item =

@@ -21,6 +21,7 @@ mod redirects;
 mod routes;
 mod streams;
 mod strict;
+mod upgrades;
 
 use farebox_tests::{Plan, Stack, eventually};
 use serde_json::{Value, json};
