@@ -13,6 +13,7 @@ mod model;
 mod orders;
 mod outbox;
 mod prices;
+mod protocol;
 mod replay;
 mod speed;
 mod stories;
