@@ -16,6 +16,9 @@ const CALLERS: usize = 6;
 /// and not the whole balance.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How long a caller waits for an answer: longer than a call may wait for units.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What an account begins with: more than any test spends, at this price per call.
 const FUNDS: &str = "1000";
 const PRICE: &str = "0.001";
@@ -33,7 +36,7 @@ pub(crate) struct Calls {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) by_status: BTreeMap<u16, u64>,
-    /// Calls whose connection broke: nobody knows whether they were served.
+    /// Calls whose connection broke, or that got no answer: nobody knows whether they were served.
     pub(crate) broken: u64,
 }
 
@@ -91,9 +94,10 @@ impl Load {
                 gateways[turn % gateways.len()].clone()
             };
             turn += 1;
-            match client.get(path).user(user).try_send().await {
-                Ok(answer) => *heard.by_status.entry(answer.status.as_u16()).or_default() += 1,
-                Err(_) => heard.broken += 1,
+            let call = client.get(path).user(user).try_send();
+            match tokio::time::timeout(PATIENCE, call).await {
+                Ok(Ok(answer)) => *heard.by_status.entry(answer.status.as_u16()).or_default() += 1,
+                Ok(Err(_)) | Err(_) => heard.broken += 1,
             }
             tokio::time::sleep(PAUSE).await;
         }

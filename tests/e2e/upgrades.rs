@@ -3,6 +3,7 @@
 
 mod configuration;
 mod hot_restart;
+mod reload;
 
 use farebox_tests::{Plan, Stack};
 use serde_json::{Value, json};
