@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{place, shell};
+use crate::{envoy, place, shell};
 
 /// The target that Envoy loads.
 pub(crate) const FILTER_TARGET: &str = "wasm32-wasip1";
@@ -69,7 +69,7 @@ pub(crate) fn with_paths(mut command: Command) -> Command {
         .env("FAREBOX_FILTER_WASM", filter_file())
         .env("FAREBOX_FILTER_TRAP_WASM", trap_filter_file())
         .env("FAREBOX_BIN", sidecar_file())
-        .env("FAREBOX_ENVOY", place::envoy());
+        .env("FAREBOX_ENVOY", envoy::newest().binary());
     command
 }
 

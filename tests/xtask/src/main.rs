@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod build;
+mod envoy;
 mod lint;
 mod place;
 mod setup;
@@ -32,6 +33,9 @@ enum Task {
     Up,
     /// Run every test; arguments go to `cargo test`
     Test {
+        /// The Envoy to run on: 1.40.0, 1.38.2 or 1.36.4; default: the newest
+        #[arg(long, value_name = "VERSION", value_parser = envoy::parse)]
+        envoy: Option<&'static envoy::Release>,
         /// For instance `-p farebox-core`, or `-- invariants`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -50,7 +54,9 @@ fn main() -> ExitCode {
         }
         Task::Demo => show("demo"),
         Task::Up => show("up"),
-        Task::Test { arguments } => tests::run(&arguments),
+        Task::Test { envoy, arguments } => {
+            tests::run(envoy.unwrap_or_else(envoy::newest), &arguments)
+        }
         Task::Bench => bench(),
         Task::Lint => lint::run(),
     };

@@ -20,11 +20,6 @@ pub(crate) fn cache() -> PathBuf {
     home.join(".cache/farebox")
 }
 
-/// The Envoy binary; the harness looks for it at the same place.
-pub(crate) fn envoy() -> PathBuf {
-    cache().join("envoy-1.40.0/envoy/_bin/envoy")
-}
-
 /// A program in `PATH`, or where Debian keeps what only root starts.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

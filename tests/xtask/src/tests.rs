@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::envoy::Release;
 use crate::{build, setup, shell};
 
 /// The target of the tests that run in Node: the processor that the filter ships for, without a system.
@@ -17,14 +18,15 @@ struct Outcome {
     result: Result<()>,
 }
 
-/// Prepares the machine, builds what ships and runs the tests; `arguments` narrow the native ones.
-pub(crate) fn run(arguments: &[String]) -> Result<()> {
+/// Prepares the machine, builds what ships and runs the tests on this Envoy; `arguments` narrow the native ones.
+pub(crate) fn run(envoy: &Release, arguments: &[String]) -> Result<()> {
     setup::stack()?;
+    envoy.fetch()?;
     setup::tests()?;
     build::filter()?;
     build::trap_filter()?;
     let mut outcomes =
-        vec![timed("native: core, filter, sidecar, harness, Envoy", || native(arguments))];
+        vec![timed("native: core, filter, sidecar, harness, Envoy", || native(envoy, arguments))];
     if arguments.is_empty() {
         outcomes.push(timed("wasm32: core and filter in Node", wasm));
     }
@@ -37,10 +39,10 @@ fn timed(name: &'static str, tests: impl FnOnce() -> Result<()>) -> Outcome {
     Outcome { name, took: started.elapsed(), result }
 }
 
-fn native(arguments: &[String]) -> Result<()> {
+fn native(envoy: &Release, arguments: &[String]) -> Result<()> {
     let names_package = |argument: &String| argument == "-p" || argument.starts_with("--package");
     let mut cargo = build::with_paths(shell::cargo());
-    cargo.args(["test", "--no-fail-fast"]);
+    cargo.env("FAREBOX_ENVOY", envoy.binary()).args(["test", "--no-fail-fast"]);
     if arguments.iter().any(names_package) {
         // Tests of the whole workspace build the sidecar by themselves.
         build::programs()?;
