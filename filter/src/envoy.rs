@@ -221,7 +221,9 @@ fn on_delete(context: u32) {
     with_plugin(context, |plugin| plugin.worker.on_end(&plugin.envoy, context, Ending::Failure));
     with_plugins(|plugins| {
         plugins.streams.remove(&context);
-        plugins.roots.remove(&context);
+        if let Some(Plugin { mut worker, envoy }) = plugins.roots.remove(&context) {
+            worker.shut_down(&envoy);
+        }
     });
 }
 

@@ -11,6 +11,7 @@
 //! | [`control`] | what the workers of one process agree on: instance, epoch, leader, message numbers |
 //! | [`sync`] | messages to the sidecar and what their replies change |
 //! | [`deduct`], [`undo`] | messages of strict calls, and of charges that are to come back |
+//! | [`running`], [`roster`] | units of running calls; which VMs live, and the roll call that finds those of the dead |
 //! | [`risk`] | money at risk, and the budget for it |
 //! | [`waiting`] | calls that are paused until units arrive |
 //! | [`worker`] | one VM: ties the above together behind the [`host::Host`] trait |
@@ -45,8 +46,10 @@ mod protobuf;
 pub mod record;
 pub mod request;
 pub mod risk;
+pub mod roster;
 pub mod routes;
 pub mod rule;
+pub mod running;
 pub mod stats;
 pub mod sync;
 pub mod table;

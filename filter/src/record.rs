@@ -8,6 +8,8 @@ use farebox_core::limits::{GRANT_MAX, UNITS_MAX};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{Ack, Grant, Refusal};
 
+use crate::running::Running;
+
 /// How long a refusal is remembered at most: money that arrives works within this time.
 pub const REFUSAL_MEMORY_MS: u64 = 500;
 
@@ -32,7 +34,7 @@ pub struct Record {
     /// Units to be charged since the lease began.
     pub used: u64,
     /// Units of calls that are still running and are charged only if they succeed.
-    pub in_flight: u64,
+    pub in_flight: Running,
     /// `used + returned` as far as the sidecar has acknowledged them.
     pub acked: u64,
     /// Price per paid unit.
@@ -89,7 +91,7 @@ pub struct Journal {
     /// Units to be charged since the line began.
     pub used: u64,
     /// Units of calls that still run and are charged only if they succeed.
-    pub in_flight: u64,
+    pub in_flight: Running,
     /// `used` as far as the sidecar has acknowledged it.
     pub acked: u64,
 }
@@ -102,7 +104,7 @@ impl Journal {
 
     /// Allows `units`, unless more than `limit` would then be allowed and not yet acknowledged.
     pub fn allow(&mut self, units: u64, charge_on: ChargeOn, limit: u64, new_line: u64) -> bool {
-        let total = self.used.saturating_add(self.in_flight).saturating_add(units);
+        let total = self.used.saturating_add(self.in_flight.units).saturating_add(units);
         if limit < total.saturating_sub(self.acked) || UNITS_MAX < total {
             return false;
         }
@@ -111,14 +113,14 @@ impl Journal {
         }
         match charge_on {
             ChargeOn::Request => self.used = self.used.saturating_add(units),
-            ChargeOn::Success => self.in_flight = self.in_flight.saturating_add(units),
+            ChargeOn::Success => self.in_flight.begin(units),
         }
         true
     }
 
-    /// Ends a call that was allowed with [`ChargeOn::Success`].
-    pub fn finish(&mut self, units: u64, succeeded: bool) {
-        self.in_flight = self.in_flight.saturating_sub(units);
+    /// Ends a call that was allowed with [`ChargeOn::Success`], in roll call `roll`.
+    pub fn finish(&mut self, units: u64, roll: u64, succeeded: bool) {
+        self.in_flight.end(units, roll);
         if succeeded {
             self.used = self.used.saturating_add(units);
         }
@@ -156,7 +158,7 @@ impl Record {
         self.granted
             .saturating_sub(self.returned)
             .saturating_sub(self.used)
-            .saturating_sub(self.in_flight)
+            .saturating_sub(self.in_flight.units)
     }
 
     /// Takes `units` for one call, or says how many are lacking.
@@ -167,7 +169,7 @@ impl Record {
         }
         match charge_on {
             ChargeOn::Request => self.used = self.used.saturating_add(units),
-            ChargeOn::Success => self.in_flight = self.in_flight.saturating_add(units),
+            ChargeOn::Success => self.in_flight.begin(units),
         }
         let free = self.free_left.min(units);
         self.free_left = self.free_left.saturating_sub(free);
@@ -175,16 +177,35 @@ impl Record {
         Ok(Drawn { free, paid: units.saturating_sub(free), price: self.price })
     }
 
-    /// Ends a call that was drawn with [`ChargeOn::Success`].
-    pub fn finish(&mut self, units: u64, free: u64, succeeded: bool) {
-        self.in_flight = self.in_flight.saturating_sub(units);
-        if succeeded {
+    /// Ends a call that was drawn with [`ChargeOn::Success`], in roll call `roll`.
+    pub fn finish(&mut self, units: u64, free: u64, roll: u64, succeeded: bool) {
+        if !self.in_flight.end(units, roll) {
+            // They have gone back already. A call that was served is charged as far as the lease has others.
+            if succeeded {
+                self.used = self.used.saturating_add(units.min(self.remaining()));
+            }
+        } else if succeeded {
             self.used = self.used.saturating_add(units);
         } else if self.closing {
             self.returned = self.returned.saturating_add(units);
         } else {
             self.free_left = self.free_left.saturating_add(free);
         }
+    }
+
+    /// Opens a roll call for the calls that run on this record.
+    pub fn call_roll(&mut self, number: u64) {
+        self.in_flight.call(number);
+        self.journal.in_flight.call(number);
+    }
+
+    /// Ends it: units that no VM spoke for come back. Returns how many.
+    pub fn close_roll(&mut self, number: u64) -> u64 {
+        let units = self.in_flight.release(number);
+        if self.closing {
+            self.returned = self.returned.saturating_add(units);
+        }
+        units.saturating_add(self.journal.in_flight.release(number))
     }
 
     /// Whether a refusal for this many lacking units, or fewer, is still fresh.
@@ -199,7 +220,7 @@ impl Record {
 
     /// About two seconds of the traffic seen since the last grant; at least `least`.
     pub fn wish(&self, least: u64, now: u64) -> u64 {
-        let drawn = self.used.saturating_add(self.in_flight).saturating_sub(self.rate_base);
+        let drawn = self.used.saturating_add(self.in_flight.units).saturating_sub(self.rate_base);
         let elapsed_ms = now.saturating_sub(self.rate_since_ms).max(RATE_WINDOW_MS);
         let two_seconds = drawn.saturating_mul(2_000).checked_div(elapsed_ms).unwrap_or(0);
         two_seconds.clamp(least, GRANT_MAX.max(least))
@@ -228,7 +249,7 @@ impl Record {
         self.low_water = grant.low_water;
         self.stand(grant.ttl_ms, asked_at);
         self.rate_since_ms = now;
-        self.rate_base = self.used.saturating_add(self.in_flight);
+        self.rate_base = self.used.saturating_add(self.in_flight.units);
         self.refused_need = 0;
         self.quota_total = grant.free_quota.total;
         self.quota_resets_ms = resets_at(grant.free_quota.resets_in_s, now);
@@ -256,14 +277,18 @@ impl Record {
             // What it still held went back to the account already.
             self.gone = true;
             self.closing = true;
-            self.granted = self.used.saturating_add(self.returned).saturating_add(self.in_flight);
+            self.granted =
+                self.used.saturating_add(self.returned).saturating_add(self.in_flight.units);
         }
     }
 
     /// Whether nothing of the lease needs to be remembered: the sidecar has booked its end, and no grant that was made
     /// before can still arrive.
     pub fn is_over(&self, now: u64) -> bool {
-        self.gone && self.in_flight == 0 && !self.has_unreported() && self.asked_until_ms <= now
+        self.gone
+            && self.in_flight.units == 0
+            && !self.has_unreported()
+            && self.asked_until_ms <= now
     }
 
     /// Whether a grant may bring the lease back to life.
@@ -353,7 +378,7 @@ impl Record {
 
     /// Whether the sidecar may be told that the lease has ended: no call runs on it, and no grant can still arrive.
     pub fn may_end(&self, now: u64) -> bool {
-        self.lease != 0 && self.closing && self.in_flight == 0 && self.asked_until_ms <= now
+        self.lease != 0 && self.closing && self.in_flight.units == 0 && self.asked_until_ms <= now
     }
 
     /// Whether the lease needs to be renewed to stand any longer.
@@ -388,7 +413,7 @@ impl Record {
             && self.asked_until_ms <= now
             && self.refused_until_ms <= now
             && !self.journal.has_unreported()
-            && self.journal.in_flight == 0
+            && self.journal.in_flight.units == 0
     }
 
     /// Forgets a lease that has ended, and keeps the journal. The record stays closed: another one may have taken its
@@ -477,10 +502,10 @@ mod tests {
         let mut record = granted(1, 1);
         let drawn = record.draw(2, ChargeOn::Success, 1).unwrap();
         assert_eq!((record.used, record.remaining()), (0, 0));
-        record.finish(2, drawn.free, false);
+        record.finish(2, drawn.free, 0, false);
         assert_eq!((record.used, record.remaining(), record.free_left), (0, 2, 1));
         record.draw(2, ChargeOn::Success, 1).unwrap();
-        record.finish(2, 1, true);
+        record.finish(2, 1, 0, true);
         assert_eq!((record.used, record.remaining()), (2, 0));
     }
 
@@ -501,7 +526,7 @@ mod tests {
         record.close();
         record.end_if_possible(0);
         assert_eq!(record.usage(), Usage { used: 1, returned: 3, close: false });
-        record.finish(2, 2, false);
+        record.finish(2, 2, 0, false);
         record.end_if_possible(0);
         assert_eq!(record.usage(), Usage { used: 1, returned: 5, close: true });
     }
@@ -563,9 +588,10 @@ mod tests {
         assert!(journal.allow(2, ChargeOn::Request, 3, 9));
         assert!(!journal.allow(2, ChargeOn::Request, 3, 8));
         assert!(journal.allow(1, ChargeOn::Success, 3, 8));
-        assert_eq!(journal, Journal { line: 9, used: 2, in_flight: 1, acked: 0 });
+        let in_flight = Running { units: 1, ..Running::default() };
+        assert_eq!(journal, Journal { line: 9, used: 2, in_flight, acked: 0 });
         assert!(!journal.allow(1, ChargeOn::Request, 3, 8), "a running call counts");
-        journal.finish(1, true);
+        journal.finish(1, 0, true);
         journal.acked = 3;
         assert!(journal.allow(3, ChargeOn::Request, 3, 8));
     }
@@ -596,11 +622,11 @@ mod tests {
                         running.push((units, drawn.free));
                     },
                     2 => if let Some((units, free)) = running.pop() {
-                        record.finish(units, free, true);
+                        record.finish(units, free, 0, true);
                         used += units;
                     },
                     3 => if let Some((units, free)) = running.pop() {
-                        record.finish(units, free, false);
+                        record.finish(units, free, 0, false);
                     },
                     4 => {
                         granted += units;
@@ -610,10 +636,10 @@ mod tests {
                 }
                 let in_flight: u64 = running.iter().map(|(units, _)| units).sum();
                 proptest::prop_assert_eq!(record.used, used);
-                proptest::prop_assert_eq!(record.in_flight, in_flight);
+                proptest::prop_assert_eq!(record.in_flight.units, in_flight);
                 proptest::prop_assert_eq!(
                     record.granted,
-                    record.used + record.in_flight + record.returned + record.remaining()
+                    record.used + record.in_flight.units + record.returned + record.remaining()
                 );
             }
         }

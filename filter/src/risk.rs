@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_was_allowed_without_a_lease_is_at_risk_but_not_lent() {
-        let journal = Journal { line: 1, used: 7, in_flight: 1, acked: 4 };
+        let journal = Journal { line: 1, used: 7, acked: 4, ..Journal::default() };
         let exposure = Exposure::of(&Record { journal, ..Record::default() }, PRICE, 0);
         let expected = Exposure { unreported_units: 3, at_risk: 30, ..Exposure::default() };
         assert_eq!(exposure, expected);

@@ -176,7 +176,7 @@ fn retire(record: &mut Record, timing: Timing) {
     if record.lease == 0 || record.closing {
         return;
     }
-    if has_run_out || (is_unused && record.in_flight == 0) {
+    if has_run_out || (is_unused && record.in_flight.units == 0) {
         record.close();
     } else if is_unused {
         record.yield_units();
@@ -205,7 +205,7 @@ fn report_of(record: &Record) -> Report {
     Report {
         lease: record.lease,
         used: usage.used,
-        in_flight: record.in_flight,
+        in_flight: record.in_flight.units,
         returned: usage.returned,
         close: usage.close,
     }

@@ -11,6 +11,7 @@ use farebox_core::wire::LeaseKey;
 use crate::host::{CAS_OF_MISSING, Host, SetOutcome};
 use crate::record::{Journal, Record};
 use crate::risk::Exposure;
+use crate::running::Running;
 use crate::stats::Stat;
 
 /// The number of sets.
@@ -40,7 +41,7 @@ fn name_of(set: usize) -> String {
 }
 
 /// Numbers of a record, in the order in which they are stored.
-const NUMBERS: usize = 30;
+const NUMBERS: usize = 34;
 const NUMBERS_BYTES: usize = NUMBERS * 8;
 
 /// A set, as read from shared data; records are decoded when they are looked at.
@@ -203,7 +204,7 @@ impl Set {
             .filter(|(_, record)| {
                 record.lease != 0
                     && !record.closing
-                    && record.in_flight == 0
+                    && record.in_flight.units == 0
                     && record.asked_until_ms <= now
             })
             .min_by_key(|(_, record)| record.last_draw_ms);
@@ -256,7 +257,9 @@ fn encode_record(record: &Record) -> [u8; NUMBERS_BYTES] {
         record.free_left,
         record.returned,
         record.used,
-        record.in_flight,
+        record.in_flight.units,
+        record.in_flight.roll,
+        record.in_flight.unclaimed,
         record.acked,
         money_bits(record.price),
         record.deadline_ms,
@@ -277,7 +280,9 @@ fn encode_record(record: &Record) -> [u8; NUMBERS_BYTES] {
         record.quota_resets_ms,
         record.journal.line,
         record.journal.used,
-        record.journal.in_flight,
+        record.journal.in_flight.units,
+        record.journal.in_flight.roll,
+        record.journal.in_flight.unclaimed,
         record.journal.acked,
         flags,
     ];
@@ -300,7 +305,7 @@ fn decode_record(bytes: &[u8; NUMBERS_BYTES]) -> Record {
         free_left: next(),
         returned: next(),
         used: next(),
-        in_flight: next(),
+        in_flight: Running { units: next(), roll: next(), unclaimed: next() },
         acked: next(),
         price: money_of(next()),
         deadline_ms: next(),
@@ -319,7 +324,12 @@ fn decode_record(bytes: &[u8; NUMBERS_BYTES]) -> Record {
         refused_free: next(),
         quota_total: next(),
         quota_resets_ms: next(),
-        journal: Journal { line: next(), used: next(), in_flight: next(), acked: next() },
+        journal: Journal {
+            line: next(),
+            used: next(),
+            in_flight: Running { units: next(), roll: next(), unclaimed: next() },
+            acked: next(),
+        },
         closing: false,
         ended: false,
         gone: false,
@@ -400,7 +410,7 @@ mod tests {
     #[test]
     fn a_set_round_trips_with_every_number_in_its_place() {
         let record = distinct();
-        assert_eq!((record.lease, record.granted, record.journal.acked), (1, 2, 29));
+        assert_eq!((record.lease, record.granted, record.journal.acked), (1, 2, 33));
         assert!(record.closing && record.queued && record.ended && record.gone);
         let mut set = Set::default();
         assert!(set.push(&key("用户-1", Some(-1)), &record));
@@ -439,7 +449,7 @@ mod tests {
     #[test]
     fn the_journal_follows_its_key() {
         let mut set = Set::default();
-        let journal = Journal { line: 9, used: 5, in_flight: 1, acked: 0 };
+        let journal = Journal { line: 9, used: 5, ..Journal::default() };
         set.push(
             &key("a", None),
             &Record { lease: 1, closing: true, journal, ..Record::default() },

@@ -4,6 +4,7 @@ mod asking;
 mod leading;
 mod measuring;
 mod moving;
+mod roll_call;
 mod strict;
 mod ticket;
 mod undoing;
@@ -21,10 +22,11 @@ use crate::control;
 use crate::host::Host;
 use crate::identity;
 use crate::pairs;
-use crate::record::{Drawn, Record};
+use crate::record::{Drawn, Journal, Record};
 use crate::request::{Request, caller_of, header, strip_own_headers};
 use crate::routes::{Parsed, Routes};
 use crate::rule::Mode;
+use crate::running::Running;
 use crate::stats::Stat;
 use crate::sync::{self, Sent, Timing};
 use crate::table::{self, Set, Write};
@@ -32,8 +34,9 @@ use crate::waiting::{Call, WAITING_MAX, Waiter, Waiting};
 use asking::Question;
 use measuring::Measures;
 use moving::Moved;
+use roll_call::Life;
 use strict::Strict;
-use ticket::{Source, Ticket};
+use ticket::{Held, Source, Ticket};
 use undoing::Undoing;
 
 /// What becomes of a request.
@@ -49,7 +52,7 @@ pub enum Next {
 enum Draw {
     Done { source: Source, drawn: Drawn },
     Lacking,
-    Refused(Record),
+    Refused(Box<Record>),
     Stuck,
 }
 
@@ -78,6 +81,7 @@ pub struct Worker {
     orphans: BTreeMap<u64, Report>,
     recalled: BTreeSet<usize>,
     measures: Measures,
+    life: Life,
     away_until_ms: u64,
     /// When the sidecar last gave an answer that could be used.
     heard_ms: u64,
@@ -108,6 +112,7 @@ impl Worker {
             orphans: BTreeMap::new(),
             recalled: BTreeSet::new(),
             measures: Measures::default(),
+            life: Life::default(),
             away_until_ms: 0,
             heard_ms: 0,
             talk_until_ms: 0,
@@ -244,7 +249,7 @@ impl Worker {
         let limit = call.rule.on_unreachable.limit();
         if 0 < limit
             && let Some(seed) = self.seed(host)
-            && let Some((line, must_queue)) = self.allow_blind(host, seed, call, limit, now)
+            && let Some((line, roll, must_queue)) = self.allow_blind(host, seed, call, limit, now)
         {
             host.count(Stat::BlindUnits, call.rule.units);
             let drawn = Drawn {
@@ -256,7 +261,8 @@ impl Worker {
             if must_queue {
                 control::mark_changed(host, set);
             }
-            self.admit(host, call, Source::JournalLine { set, line }, drawn);
+            let source = Source::Shared(Held::JournalLine { set, line }, roll);
+            self.admit(host, call, source, drawn);
             return Next::Continue;
         }
         turn_away(host, call, &Reason::Unreachable)
@@ -269,7 +275,7 @@ impl Worker {
         call: &Call,
         limit: u64,
         now: u64,
-    ) -> Option<(u64, bool)> {
+    ) -> Option<(u64, u64, bool)> {
         let new_line = host.random().max(1);
         table::update(host, table::set_of(seed, &call.key), |content| {
             let Some((place, mut record)) = sync::place_for(content, &call.key, self.timing(now))
@@ -282,7 +288,8 @@ impl Worker {
             record.last_draw_ms = now;
             let must_queue = !std::mem::replace(&mut record.queued, true);
             content.put(place, &record);
-            (Some((record.journal.line, must_queue)), Write::Yes)
+            let Journal { line, in_flight: Running { roll, .. }, .. } = record.journal;
+            (Some((line, roll, must_queue)), Write::Yes)
         })
         .flatten()
     }
@@ -300,11 +307,12 @@ fn draw(host: &impl Host, seed: u64, call: &Call, now: u64) -> Draw {
             Ok(drawn) => {
                 let must_queue = !std::mem::replace(&mut record.queued, true);
                 content.put(place, &record);
-                let source = Source::Lease { set, lease: record.lease };
+                let held = Held::Lease { set, lease: record.lease };
+                let source = Source::Shared(held, record.in_flight.roll);
                 ((Draw::Done { source, drawn }, must_queue), Write::Yes)
             }
             Err(lacking) if record.refuses(lacking, now) => {
-                ((Draw::Refused(record), false), Write::No)
+                ((Draw::Refused(Box::new(record)), false), Write::No)
             }
             Err(_) => ((Draw::Lacking, false), Write::No),
         }

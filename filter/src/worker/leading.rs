@@ -34,9 +34,12 @@ impl Worker {
         self.look_after_strict(host, now);
         self.send_undos(host, now);
         self.settle_moved(host, now);
+        self.note_tick(now);
+        let roster = self.show_life(host, now);
         let lead = control::lead(host, self.name, now);
         self.note_lead(lead);
         if lead != Lead::No {
+            self.call_roll(host, &roster, now);
             self.report(host, now);
         }
         self.set_pace(host, now);

@@ -24,6 +24,12 @@ pub(super) struct Moved {
     tickets: BTreeMap<u64, (u64, Ticket)>,
 }
 
+impl Moved {
+    pub(super) fn tickets(&mut self) -> impl Iterator<Item = &mut Ticket> {
+        self.tickets.values_mut().map(|(_, ticket)| ticket)
+    }
+}
+
 impl Worker {
     /// The stream ends because Envoy sends its request through the filters again. Returns the note that the second pass
     /// is to find with the downstream request.

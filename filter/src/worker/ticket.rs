@@ -6,12 +6,13 @@ use farebox_core::charge::PaidBy;
 use farebox_core::grant::Split;
 use farebox_core::money::Nanos;
 
-use super::Worker;
+use super::{Moved, Worker};
 use crate::answer::Caller;
 use crate::control;
 use crate::ending::Ending;
 use crate::host::Host;
 use crate::record::{ChargeOn, Drawn, Record};
+use crate::running::Running;
 use crate::stats::Stat;
 use crate::table::{self, Set, Write};
 use crate::undo::Charge;
@@ -33,12 +34,55 @@ pub(super) struct Ticket {
 /// Where a call's units are booked.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
+    /// In the process's shared records; with the roll call in which they were set aside or claimed.
+    Shared(Held, u64),
+    /// At the sidecar, by a deduct.
+    Deduct(Rc<Charge>),
+}
+
+/// Where units stand in shared data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Held {
     /// In a lease.
     Lease { set: usize, lease: u64 },
     /// In the journal of what was allowed without one.
     JournalLine { set: usize, line: u64 },
-    /// At the sidecar, by a deduct.
-    Deduct(Rc<Charge>),
+}
+
+impl Held {
+    pub(super) fn set(self) -> usize {
+        match self {
+            Self::Lease { set, .. } | Self::JournalLine { set, .. } => set,
+        }
+    }
+
+    /// The record that they stand in.
+    pub(super) fn find(self, content: &Set) -> Option<(usize, Record)> {
+        match self {
+            Self::Lease { lease, .. } => content.lease(lease),
+            Self::JournalLine { line, .. } => content.journal(line),
+        }
+    }
+
+    /// The running units among which they are.
+    pub(super) fn running(self, record: &mut Record) -> &mut Running {
+        match self {
+            Self::Lease { .. } => &mut record.in_flight,
+            Self::JournalLine { .. } => &mut record.journal.in_flight,
+        }
+    }
+}
+
+impl Ticket {
+    /// Where units are set aside until the call ends, in which roll call, and how many.
+    pub(super) fn held_units(&mut self) -> Option<(Held, &mut u64, u64)> {
+        match &mut self.source {
+            Source::Shared(held, roll) if self.charge_on == ChargeOn::Success => {
+                Some((*held, roll, self.units))
+            }
+            Source::Shared(..) | Source::Deduct(_) => None,
+        }
+    }
 }
 
 impl Worker {
@@ -47,6 +91,9 @@ impl Worker {
         let (units, charge_on) = (call.rule.units, call.rule.charge_on);
         let ticket = Ticket { source, units, drawn, charge_on, caller: call.caller };
         self.tickets.insert(call.stream, ticket);
+        if charge_on == ChargeOn::Success {
+            self.show_life_once(host);
+        }
     }
 
     /// The response begins: what the call costs, for an admitted call that is to tell it.
@@ -75,6 +122,22 @@ impl Worker {
         }
     }
 
+    /// Every call that is to be judged by its end, between two passes or not.
+    pub(super) fn running_tickets(&mut self) -> impl Iterator<Item = &mut Ticket> {
+        self.tickets.values_mut().chain(self.moved.tickets())
+    }
+
+    /// Books all calls as failed that hold units of shared records, and whose end nobody will see.
+    pub(super) fn settle_all(&mut self, host: &impl Host) {
+        let mut open: Vec<Ticket> = self.running_tickets().map(|ticket| ticket.clone()).collect();
+        self.tickets.clear();
+        self.moved = Moved::default();
+        open.retain_mut(|ticket| ticket.held_units().is_some());
+        for ticket in open {
+            self.settle(host, &ticket, Ending::Failure);
+        }
+    }
+
     /// Books the end of a call.
     pub(super) fn settle(&mut self, host: &impl Host, ticket: &Ticket, ending: Ending) {
         if ticket.charge_on == ChargeOn::Request {
@@ -83,18 +146,10 @@ impl Worker {
         let succeeded = ending == Ending::Success;
         let Ticket { units, drawn, .. } = *ticket;
         match &ticket.source {
-            Source::Lease { set, lease } => finish(
-                host,
-                *set,
-                |content| content.lease(*lease),
-                |record| record.finish(units, drawn.free, succeeded),
-            ),
-            Source::JournalLine { set, line } => finish(
-                host,
-                *set,
-                |content| content.journal(*line),
-                |record| record.journal.finish(units, succeeded),
-            ),
+            Source::Shared(held, roll) => finish(host, *held, |record| match held {
+                Held::Lease { .. } => record.finish(units, drawn.free, *roll, succeeded),
+                Held::JournalLine { .. } => record.journal.finish(units, *roll, succeeded),
+            }),
             Source::Deduct(charge) => {
                 if !succeeded {
                     self.undo(host, Rc::clone(charge));
@@ -105,20 +160,15 @@ impl Worker {
 }
 
 /// Books the end of a call in the record that it was drawn from.
-fn finish(
-    host: &impl Host,
-    set: usize,
-    find: impl Fn(&Set) -> Option<(usize, Record)>,
-    book: impl Fn(&mut Record),
-) {
-    let must_queue = table::update(host, set, |content| {
-        let Some((place, mut record)) = find(content) else { return (false, Write::No) };
+fn finish(host: &impl Host, held: Held, book: impl Fn(&mut Record)) {
+    let must_queue = table::update(host, held.set(), |content| {
+        let Some((place, mut record)) = held.find(content) else { return (false, Write::No) };
         book(&mut record);
         let must_queue = !std::mem::replace(&mut record.queued, true);
         content.put(place, &record);
         (must_queue, Write::Yes)
     });
     if must_queue == Some(true) {
-        control::mark_changed(host, set);
+        control::mark_changed(host, held.set());
     }
 }

@@ -107,14 +107,14 @@ fn a_new_leader_shows_nothing_before_it_has_looked_everywhere() {
     // Whoever leads stops; the other one takes over after two seconds and finds the lease with its sweep.
     for stopped in [0, 1] {
         let vm = gateway.vms.remove(stopped);
-        for _ in 0..42 {
-            gateway.pass(100);
+        gateway.serve(0, asset("rich"));
+        for _ in 0..450 {
+            gateway.pass(10);
             assert!(0 < gateway.host.metric("farebox_lent_units"), "while the lease stands");
-            gateway.serve(0, asset("rich"));
         }
         gateway.vms.insert(stopped, vm);
     }
-    settle(&gateway, &[("rich", 85)]);
+    settle(&gateway, &[("rich", 3)]);
 }
 
 #[test]
@@ -276,6 +276,8 @@ fn two_workers_that_ask_at_once_do_not_borrow_more_than_the_budget() {
             assert!(stream.is_forwarded(), "{:?} at access {nth}", stream.state());
             stream.complete(200);
         }
+        gateway.pass(410);
+        assert_eq!(shared_amount(&gateway), lent(&gateway) * PRICE, "nothing is expected any more");
         settle(&gateway, &[("rich", 1), ("ann", 5), ("ben", 5), ("cid", 5)]);
     }
     panic!("a call that touches shared data 200 times");
@@ -315,6 +317,15 @@ fn a_question_is_never_lost_from_the_sum_that_the_leader_takes() {
         assert!(lent(&gateway) * PRICE <= shared_amount(&gateway) + PRICE, "at access {nth}");
     }
     panic!("a tick that touches shared data 2,000 times");
+}
+
+#[test]
+fn what_was_refused_does_not_count() {
+    let gateway = thrifty(1);
+    assert_eq!(gateway.serve(0, asset("nobody")).status(), Some(402));
+    assert_eq!(shared_amount(&gateway), 16 * PRICE);
+    gateway.pass(210);
+    assert_eq!(shared_amount(&gateway), 0);
 }
 
 #[test]

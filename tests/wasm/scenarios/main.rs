@@ -12,6 +12,7 @@ mod races;
 mod recall;
 mod redirects;
 mod reports;
+mod roll_call;
 mod slots;
 mod strict;
 mod strict_outage;
