@@ -78,8 +78,11 @@ impl Worker {
         self.send_undos(host, now);
     }
 
-    /// Envoy takes the configuration away. Whether it can go at once: charges that are to come back keep it.
+    /// Envoy takes the configuration away, after its last stream. Whether it can go at once: charges that are to come back
+    /// keep it.
     pub fn end(&mut self, host: &impl Host) -> bool {
+        // What a redirect left between two passes may be such a charge.
+        self.shut_down(host);
         if self.undos.undos.is_empty() {
             return true;
         }
