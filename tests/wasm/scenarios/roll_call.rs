@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use farebox_wasm_host::{CalloutAnswer, Fault, Request, Stream};
+use farebox_wasm_host::{Access, CalloutAnswer, Fault, Hook, LogLine, Request, Stream};
 use serde_json::Value as Json;
 
 use crate::gateway::{Gateway, at, configuration, settings, sidecar, trap_filter};
@@ -124,13 +124,12 @@ fn a_roll_call_is_right_whatever_happens_in_the_middle_of_it() {
         gateway.host.before_shared_data(move |access| {
             accesses += 1;
             let name = match access {
-                farebox_wasm_host::Access::Get { key, .. }
-                | farebox_wasm_host::Access::Set { key, .. } => *key,
+                Access::Get { key, .. } | Access::Set { key, .. } => *key,
             };
             let counts = !name.starts_with("farebox/changed") && (accesses + nth) % 97 == 0
                 || name.starts_with("farebox/roster") && (accesses + nth) % 3 == 0;
             let Some(vm) = others.iter().find(|vm| !vm.is_busy()).filter(|_| counts) else {
-                return farebox_wasm_host::Hook::Keep;
+                return Hook::Keep;
             };
             turn += 1;
             match turn % 3 {
@@ -151,7 +150,7 @@ fn a_roll_call_is_right_whatever_happens_in_the_middle_of_it() {
                     }
                 }
             }
-            farebox_wasm_host::Hook::Keep
+            Hook::Keep
         });
         gateway.pass(3_000);
         gateway.host.remove_hook();
@@ -212,18 +211,96 @@ fn a_worker_that_only_stood_still_is_not_charged_twice_and_corrupts_nothing() {
     stalled[1].complete(503);
     gateway.vms.insert(0, vm);
     gateway.pass(1_000);
-    stalled[2].complete(200);
-    stalled[3].complete(503);
-    gateway.pass(500);
-    assert_eq!((in_flight(&gateway), gateway.charged("rich")), (1, 14), "the lease had units left");
+    assert_eq!((in_flight(&gateway), gateway.charged("rich")), (1, 13), "the lease had units left");
     // Its new calls are as good as anybody's.
     let next = running(&gateway, 0, pay());
     kill(&mut gateway, 2);
-    gateway.pass(HOME_MS);
+    for _ in 0..12 {
+        running(&gateway, 1, pay()).complete(200);
+        gateway.pass(HOME_MS / 12);
+    }
+    stalled[2].complete(200);
+    stalled[3].complete(503);
     next.complete(200);
     other.complete(200);
-    gateway.settle_and_check("rich", 16);
+    gateway.settle_and_check("rich", 28);
     assert_eq!(log_of(&gateway, FOUND), 1, "the second roll call finds nothing");
+}
+
+/// A worker is struck off, and wakes when its units have been given back but the roll call is not closed yet.
+#[test]
+fn a_claim_that_comes_too_late_takes_nothing_from_others() {
+    let mut gateway = Gateway::new(2);
+    gateway.pass(11_000);
+    let stalled = running(&gateway, 0, pay());
+    let other = running(&gateway, 1, pay());
+    let vm = gateway.vms.remove(0);
+    let (late, mut roll) = (vm.clone(), 0);
+    gateway.host.before_shared_data_set(move |_, key| {
+        // The roster is written when the roll call begins, when it opens, by the answer, and when it closes.
+        roll += u32::from(key == "farebox/roster/2" && late.host().logs().iter().any(is_silence));
+        if roll < 3 {
+            return Hook::Keep;
+        }
+        late.tick();
+        Hook::Remove
+    });
+    for _ in 0..12 {
+        running(&gateway, 0, pay()).complete(200);
+        gateway.pass(HOME_MS / 12);
+    }
+    assert_eq!(log_of(&gateway, &format!("1 units {FOUND}")), 1);
+    stalled.complete(200);
+    running(&gateway, 0, pay()).complete(200);
+    gateway.pass(500);
+    assert_eq!(in_flight(&gateway), 1, "the other one still runs");
+    gateway.vms.insert(0, vm);
+    other.complete(200);
+    gateway.settle_and_check("rich", 15);
+}
+
+fn is_silence(line: &LogLine) -> bool {
+    line.text.contains("fallen silent")
+}
+
+#[test]
+fn the_roll_call_waits_for_a_worker_that_is_slow() {
+    let mut gateway = Gateway::new(3);
+    gateway.pass(11_000);
+    drop(running(&gateway, 0, pay()));
+    let (slow, other) = (running(&gateway, 1, pay()), running(&gateway, 2, pay()));
+    kill(&mut gateway, 0);
+    gateway.pass(6_000);
+    // Whoever leads ticks on; the other one does not while the roll is called, but not for so long that it counts as dead.
+    let silent = |gateway: &Gateway| gateway.host.logs().iter().any(is_silence);
+    while !silent(&gateway) {
+        gateway.pass(10);
+    }
+    let line = gateway.host.logs().into_iter().find(is_silence).unwrap();
+    let place = gateway.vms.iter().position(|vm| vm.number() != line.vm).unwrap();
+    let vm = gateway.vms.remove(place);
+    gateway.pass(3_000);
+    assert_eq!(log_of(&gateway, FOUND), 0, "one has not answered");
+    gateway.vms.insert(place, vm);
+    gateway.pass(1_000);
+    assert_eq!(log_of(&gateway, &format!("1 units {FOUND}")), 1);
+    slow.complete(200);
+    other.complete(200);
+    gateway.settle_and_check("rich", 2);
+}
+
+#[test]
+fn a_roll_call_whose_leader_died_before_it_opened_begins_anew() {
+    let mut gateway = Gateway::new(3);
+    gateway.pass(11_000);
+    let (mut roster, cas) = gateway.host.shared_value("farebox/roster/2").unwrap();
+    roster[..16].copy_from_slice(&[[7, 0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]].concat());
+    gateway.host.set_shared_value("farebox/roster/2", &roster, cas).unwrap();
+    drop(running(&gateway, 0, pay()));
+    kill(&mut gateway, 0);
+    gateway.pass(HOME_MS);
+    assert_eq!(log_of(&gateway, &format!("1 units {FOUND}")), 1);
+    gateway.settle_and_check("rich", 0);
 }
 
 #[test]
@@ -304,7 +381,7 @@ fn running_calls_cost_no_more_accesses_than_before() {
     let counter = Rc::clone(&count);
     gateway.host.before_shared_data(move |_| {
         counter.set(counter.get() + 1);
-        farebox_wasm_host::Hook::Keep
+        Hook::Keep
     });
     let stream = gateway.vms[0].request(pay());
     assert_eq!((stream.is_forwarded(), count.take()), (true, 2), "one read, one write");
