@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use farebox_filter::control;
+use farebox_filter::control::{self, Lead};
 use farebox_protocol_tests::process::{Process, VmHost, Writes};
 use shuttle::thread;
 
@@ -23,18 +23,22 @@ fn one_identity(writes: Writes) {
     assert_eq!(found[0], found[1], "two identities");
 }
 
+fn leads(host: &VmHost, worker: u64, now: u64) -> bool {
+    control::lead(host, worker, now) != Lead::No
+}
+
 fn one_leader(writes: Writes) {
-    let (_, leads) = both(writes, |host, worker| control::lead(host, worker, 1_000));
+    let (_, leads) = both(writes, |host, worker| leads(host, worker, 1_000));
     assert!(leads[0] != leads[1], "two leaders, or none: {leads:?}");
 }
 
 fn one_leader_after_a_silent_one(writes: Writes) {
     let process = Arc::new(process(writes));
-    assert!(control::lead(&VmHost::new(Arc::clone(&process)), 9, 1_000));
+    assert!(leads(&VmHost::new(Arc::clone(&process)), 9, 1_000));
     let later = 1_000 + control::LEADER_SILENCE_MS;
     let other = Arc::clone(&process);
-    let theirs = thread::spawn(move || control::lead(&VmHost::new(other), 1, later));
-    let ours = control::lead(&VmHost::new(process), 2, later);
+    let theirs = thread::spawn(move || leads(&VmHost::new(other), 1, later));
+    let ours = leads(&VmHost::new(process), 2, later);
     assert!(ours != theirs.join().unwrap(), "two leaders, or none");
 }
 

@@ -19,6 +19,8 @@ const SEED: u64 = 5;
 /// Units granted before, one of which a running call has drawn, and after a refill.
 const GRANTED: u64 = 3;
 const REFILLED: u64 = 5;
+/// The calls began before any roll call.
+const NO_ROLL: u64 = 0;
 
 /// Something that a worker does; how many units it draws for good.
 type Act = fn(&VmHost) -> u64;
@@ -28,15 +30,15 @@ const ACTS: [(&str, Act); 5] = [
     ("finish", |host| {
         change(host, |record| {
             // Two workers end the only running call: the second one finds none.
-            let units = record.in_flight.min(1);
-            record.finish(units, 0, true);
+            let units = record.in_flight.units.min(1);
+            record.finish(units, 0, NO_ROLL, true);
             units
         })
     }),
     ("fail", |host| {
         change(host, |record| {
-            let units = record.in_flight.min(1);
-            record.finish(units, 0, false);
+            let units = record.in_flight.units.min(1);
+            record.finish(units, 0, NO_ROLL, false);
             0
         })
     }),
@@ -84,7 +86,7 @@ fn grant(units: u64) -> Grant {
 /// Reports the lease and takes the reply in, which acknowledges and grants more.
 fn settle(host: &VmHost) -> u64 {
     let now = host.now_ms();
-    let timing = Timing { now, idle_return_ms: 60_000, answer_within_ms: 1_000 };
+    let timing = Timing { now, idle_return_ms: 60_000, answer_within_ms: 1_000, budget: None };
     let mut draft = Draft::default();
     sync::collect(host, set(), timing, &mut draft);
     let acks = draft.reports.iter().map(|report| Ack {
@@ -104,7 +106,7 @@ fn settle(host: &VmHost) -> u64 {
         wants: Vec::new(),
         journal: Vec::new(),
     };
-    sync::apply(host, SEED, &Sent::new(draft, header, now), &reply, now);
+    sync::apply(host, SEED, &Sent::new(draft, header, now), &reply, timing);
     0
 }
 
@@ -125,9 +127,9 @@ fn scene(acts: [(&str, Act); 2], writes: Writes) {
     assert_eq!(record.granted, if did("settle") { REFILLED } else { GRANTED }, "a grant is lost");
     assert_eq!(record.usage(), Usage { used: drawn, ..record.usage() }, "a draw is lost");
     let ended = did("finish") || did("fail");
-    assert_eq!(record.in_flight, u64::from(!ended), "the end of a call is lost");
+    assert_eq!(record.in_flight.units, u64::from(!ended), "the end of a call is lost");
     assert!(record.acked <= record.used + record.returned, "what was not reported is acknowledged");
-    let units = record.used + record.returned + record.in_flight + record.remaining();
+    let units = record.used + record.returned + record.in_flight.units + record.remaining();
     assert_eq!(units, record.granted, "units are lost, or there twice");
 }
 
