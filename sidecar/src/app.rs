@@ -14,7 +14,7 @@ use tokio::time::Instant;
 pub use crate::app::account::{AccountView, FreeQuotaView, RecordView};
 pub use crate::app::charging::{CallError, Outcome, Refusal, Request};
 pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
-pub use crate::app::invariants::Invariant;
+pub use crate::app::invariants::{Invariant, InvariantStatus, Touched};
 pub use crate::app::orders::{
     AnomalyView, Callback, CallbackError, ImportError, ImportReport, NewRecharge, NewRefund, Noted,
     OrderFilter, OrderView, OrderWithRefunds, OrdersError, Page, RechargeError, RefundError,
@@ -225,9 +225,24 @@ impl App {
         prices::view(self).await
     }
 
-    /// Checks the books on one consistent snapshot.
+    /// Checks all of the books at one moment, also while they are written.
     pub async fn invariants(&self) -> Result<Vec<Invariant>, StoreError> {
-        invariants::check(self).await
+        invariants::everything::check(self).await
+    }
+
+    /// Checks the accounts that changed since they were last checked; `None` while another sidecar does it.
+    pub async fn check_touched(&self) -> Result<Option<Touched>, StoreError> {
+        invariants::touched::check(self).await
+    }
+
+    /// What the last checks found, whoever made them.
+    pub async fn invariant_status(&self) -> Result<Vec<InvariantStatus>, StoreError> {
+        invariants::status::all(self).await
+    }
+
+    /// Shows what the last checks found in the metrics of this process.
+    pub async fn show_invariants(&self) -> Result<(), StoreError> {
+        invariants::status::show(self).await
     }
 
     /// Whether requests can be answered: the database is reachable and has every migration.

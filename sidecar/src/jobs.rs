@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::app::{App, Deliveries};
+use crate::app::{App, Deliveries, Touched};
 
 /// Together with `leases.boot_grace` well below the time that a gateway lets a call wait: after a restart, an account whose
 /// last units the dead process held is served, not refused.
@@ -18,6 +18,9 @@ const PAYMENTS_EVERY: Duration = Duration::from_secs(2);
 /// How often events that are due are looked for.
 const EVENTS_EVERY: Duration = Duration::from_secs(2);
 
+/// How often accounts that changed are checked.
+const INVARIANTS_EVERY: Duration = Duration::from_secs(60);
+
 /// Runs the jobs until `shutdown` turns true, or its sender is gone. A failure is logged, and the next round tries again.
 pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
     // Apart, because neither a slow payment service nor a slow receiver of events must keep leases from being taken back.
@@ -25,7 +28,8 @@ pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
         books(app.clone(), shutdown.clone()),
         payments(app.clone(), shutdown.clone()),
         refunds(app.clone(), shutdown.clone()),
-        events(app, shutdown),
+        events(app.clone(), shutdown.clone()),
+        invariants(app, shutdown),
     );
 }
 
@@ -85,6 +89,29 @@ async fn events(app: App, mut shutdown: watch::Receiver<bool>) {
             Ok(Deliveries { is_full: true, .. }) => clock.reset_immediately(),
             Ok(_) => {}
             Err(err) => tracing::error!(error = %err, "events were not delivered"),
+        }
+    }
+}
+
+/// One sidecar checks, and every one shows what is known.
+async fn invariants(app: App, mut shutdown: watch::Receiver<bool>) {
+    let mut clock = clock(INVARIANTS_EVERY);
+    while ticked(&mut clock, &mut shutdown).await {
+        match app.check_touched().await {
+            Ok(None) => {}
+            Ok(Some(Touched { accounts, is_full: true, .. })) => {
+                tracing::warn!(
+                    accounts,
+                    "more accounts changed than one run checks; the rest is left for the next one"
+                );
+            }
+            Ok(Some(Touched { accounts, .. })) => {
+                tracing::debug!(accounts, "checked accounts that changed")
+            }
+            Err(err) => tracing::error!(error = %err, "accounts that changed were not checked"),
+        }
+        if let Err(err) = app.show_invariants().await {
+            tracing::error!(error = %err, "the invariants' metrics are those of an earlier moment");
         }
     }
 }

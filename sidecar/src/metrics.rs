@@ -10,6 +10,7 @@
 //! | `charging.rs` | checks, deducts, their batches and their queue |
 //! | `cache.rs` | what Redis was asked for: locks and hints |
 //! | `transaction.rs` | transactions that gave way to others |
+//! | `invariant.rs` | rows that break an invariant, and when they were checked |
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -64,6 +65,7 @@ macro_rules! label {
 // These follow the macro that they use.
 mod cache;
 mod charging;
+mod invariant;
 mod recharge;
 #[cfg(test)]
 mod tests;
@@ -73,6 +75,9 @@ pub use self::cache::{HintResult, LockResult, hint, lock_acquire};
 pub use self::charging::{
     CheckResult, ServiceLabel, Services, deduct_batch, deduct_duration, deduct_queue, deducted,
     quota_check,
+};
+pub use self::invariant::{
+    invariant_checked, invariant_checked_at, invariant_unchecked, invariant_violations,
 };
 pub use self::recharge::{
     CallbackResult, CreditSource, PaymentCall, PaymentCallResult, RechargeOperation,
@@ -90,6 +95,11 @@ impl Histogram {
 /// The only place where money becomes a float: Prometheus knows no other numbers, and a graph needs no last digit.
 fn units(amount: Nanos) -> f64 {
     amount.get() as f64 / 1e9
+}
+
+/// A count, as Prometheus knows numbers.
+fn float(count: impl TryInto<u32>) -> f64 {
+    f64::from(count.try_into().unwrap_or(u32::MAX))
 }
 
 /// What was recorded, for whoever asks.
@@ -149,10 +159,14 @@ impl fmt::Debug for Metrics {
 }
 
 fn all_counters() -> impl Iterator<Item = &'static Counter> {
-    [recharge::COUNTERS, charging::COUNTERS, cache::COUNTERS, transaction::COUNTERS]
-        .into_iter()
-        .flatten()
-        .chain(&AMOUNTS)
+    let areas = [
+        recharge::COUNTERS,
+        charging::COUNTERS,
+        cache::COUNTERS,
+        transaction::COUNTERS,
+        invariant::COUNTERS,
+    ];
+    areas.into_iter().flatten().chain(&AMOUNTS)
 }
 
 fn all_histograms() -> impl Iterator<Item = &'static Histogram> {
@@ -189,6 +203,7 @@ fn register() {
     charging::register();
     cache::register();
     transaction::register();
+    invariant::register();
 }
 
 fn counters(name: &'static str, label: &'static str, words: impl Iterator<Item = &'static str>) {

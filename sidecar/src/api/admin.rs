@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::cache::{Cache, CacheHealth};
 use crate::metrics::Metrics;
 
+mod invariants;
 mod orders;
 
 /// The exposition format of Prometheus, as its servers ask for it.
@@ -36,7 +37,9 @@ pub struct Operators {
 }
 
 pub(super) fn routes(operators: Operators) -> Router {
-    let guarded = guard(orders::routes(operators.app.clone()), operators.tokens.clone());
+    let routes = orders::routes(operators.app.clone());
+    let routes = routes.merge(invariants::routes(operators.app.clone()));
+    let guarded = guard(routes, operators.tokens.clone());
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))

@@ -68,6 +68,8 @@ pub(super) struct Books {
     records: Vec<NewRecord>,
     legs: Vec<NewLeg>,
     journal: Vec<JournalLine>,
+    /// Accounts whose rows changed, and whose invariants are due therefore.
+    touched: BTreeSet<AccountId>,
 }
 
 /// What is needed of the leases.
@@ -152,6 +154,7 @@ impl Books {
             records: Vec::new(),
             legs: Vec::new(),
             journal: Vec::new(),
+            touched: BTreeSet::new(),
         }
     }
 
@@ -310,6 +313,7 @@ impl Books {
         new: NewLease,
     ) -> Result<u64, StoreError> {
         self.store_leases(tx).await?;
+        self.touched.insert(new.key.account.clone());
         let id = lease::insert(tx, &new).await?;
         let lease = StoredLease {
             id,
@@ -341,6 +345,7 @@ impl Books {
 
     /// Writes everything that changed; the balances last.
     pub(super) async fn store(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
+        self.note_touched();
         billing_record::insert(tx, &self.records).await?;
         ledger_entry::insert(tx, &self.legs).await?;
         journal_line::upsert(tx, &self.journal).await?;
@@ -353,7 +358,34 @@ impl Books {
         self.store_balances(tx).await
     }
 
+    /// Notes whose rows are about to be written. A lease that was only heard of again is as sound as before.
+    fn note_touched(&mut self) {
+        let records = self.records.iter().map(|row| &row.account);
+        let journal = self.journal.iter().map(|row| &row.account);
+        let reservations = self.new_reservations.iter().map(|row| &row.account);
+        let ended = self.reservations.values().filter(|row| row.is_changed());
+        let quotas = self.quotas.values().filter(|row| row.is_changed());
+        let touched: Vec<AccountId> = records
+            .chain(journal)
+            .chain(reservations)
+            .chain(self.legs.iter().map(|row| &row.account))
+            .chain(self.charge_refunds.iter().map(|row| &row.account))
+            .chain(ended.map(|row| &row.current.account))
+            .chain(quotas.map(|row| &row.current.key.account))
+            .cloned()
+            .collect();
+        self.touched.extend(touched);
+        self.note_touched_leases();
+    }
+
+    fn note_touched_leases(&mut self) {
+        let leases = self.leases.values().filter(|row| row.stored.units != row.current.units);
+        let accounts: Vec<AccountId> = leases.map(|row| row.current.key.account.clone()).collect();
+        self.touched.extend(accounts);
+    }
+
     async fn store_leases(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
+        self.note_touched_leases();
         let changed: Vec<&StoredLease> = self
             .leases
             .values()
@@ -400,10 +432,11 @@ impl Books {
     }
 
     async fn store_balances(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
+        let touched = &self.touched;
         let changes: Vec<BalanceChange<'_>> = self
             .balances
             .values()
-            .filter(|balance| balance.is_changed())
+            .filter(|row| row.is_changed() || touched.contains(&row.current.account))
             .map(|Tracked { stored, current }| {
                 let change = |new: farebox_core::money::Nanos, old| {
                     new.checked_sub(old).ok_or_else(|| out_of_range("change", &current.account))
@@ -419,6 +452,7 @@ impl Books {
             })
             .collect::<Result<_, StoreError>>()?;
         user_balance::update(tx, &changes).await?;
+        self.touched.clear();
         self.balances.values_mut().filter(|balance| balance.is_changed()).for_each(Tracked::saved);
         Ok(())
     }

@@ -29,7 +29,7 @@ fn describe(invariants: &[Invariant]) -> String {
         Column::Text("rule"),
     ];
     let rows = invariants.iter().map(|invariant| {
-        let Invariant { id, rule, checked, violations } = invariant;
+        let Invariant { id, rule, checked, violations, .. } = invariant;
         let broken = violations.len().to_string();
         vec![(*id).to_owned(), checked.to_string(), broken, (*rule).to_owned()]
     });
@@ -51,12 +51,14 @@ mod tests {
         let invariants = [
             Invariant {
                 id: "M1",
+                name: "m1_held",
                 rule: "held is within the balance",
                 checked: 12,
                 violations: vec![],
             },
             Invariant {
                 id: "M5",
+                name: "m5_legs",
                 rule: "legs add up to zero",
                 checked: 3,
                 violations: vec!["entry e1 adds up to 0.001 CNY".to_owned()],

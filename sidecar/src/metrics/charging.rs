@@ -9,7 +9,7 @@ use farebox_core::id::ServiceName;
 use farebox_core::money::Nanos;
 use metrics::{SharedString, Unit, counter, describe_gauge, gauge, histogram};
 
-use super::{CALL_SECONDS, Counter, Histogram, units};
+use super::{CALL_SECONDS, Counter, Histogram, float, units};
 
 const CHECK: &str = "billing_quota_check_total";
 const CHECK_DURATION: &str = "billing_quota_check_duration_seconds";
@@ -132,10 +132,6 @@ pub fn deduct_batch(requests: usize) {
 /// So many requests wait to be charged.
 pub fn deduct_queue(requests: usize) {
     gauge!(QUEUE).set(float(requests));
-}
-
-fn float(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// At the start nothing waits.

@@ -10,6 +10,8 @@ use farebox_core::money::Nanos;
 use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, json, read_all, require_changed};
 
+pub(crate) mod due;
+
 const TABLE: &str = "user_balance";
 
 /// An account's money.
@@ -144,8 +146,8 @@ pub(crate) async fn create(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO user_balance
-           (user_balance_id, user_id, balance, held, receivable, currency, entry_seq, created_at, updated_at)
-         SELECT new.id, new.account, 0, 0, 0, ?, 0, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3)
+           (user_balance_id, user_id, balance, held, receivable, currency, entry_seq, check_at, created_at, updated_at)
+         SELECT new.id, new.account, 0, 0, 0, ?, 0, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), UTC_TIMESTAMP(3)
          FROM JSON_TABLE(?, '$[*]' COLUMNS (
            id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[0]',
            account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[1]'
@@ -160,6 +162,7 @@ pub(crate) async fn create(
 }
 
 /// Adds the changes, guarded: never held beyond the balance, and never on another state than the one they were computed on.
+/// A change of nothing says that other rows of the account changed: its invariants are due.
 pub(crate) async fn update(
     connection: &mut MySqlConnection,
     changes: &[BalanceChange<'_>],
@@ -181,6 +184,8 @@ pub(crate) async fn update(
              user_balance.held = user_balance.held + more.held,
              user_balance.receivable = user_balance.receivable + more.receivable,
              user_balance.entry_seq = user_balance.entry_seq + more.entries,
+             user_balance.change_seq = user_balance.change_seq + 1,
+             user_balance.check_at = COALESCE(user_balance.check_at, UTC_TIMESTAMP(3)),
              user_balance.updated_at = UTC_TIMESTAMP(3)
          WHERE user_balance.entry_seq = more.entry_seq
            AND user_balance.held + more.held >= 0

@@ -6,6 +6,10 @@ use crate::fixture::{Fixture, key, used, want};
 use crate::orders;
 
 mod calls;
+mod plans;
+mod status;
+mod touched;
+mod traffic;
 
 /// A rule with statements that break it, each with what names the row that is broken.
 type Rule = (&'static str, &'static [(&'static str, &'static str)]);
@@ -41,7 +45,11 @@ async fn a_planted_violation_is_found_and_named() {
             "M5",
             "legs sum to -1",
         ),
-        ("DELETE FROM ledger_entry WHERE book = 'adjustment'", "M5", "ledger_entry, all of CNY"),
+        (
+            "DELETE FROM ledger_entry WHERE book = 'adjustment'",
+            "M5",
+            "ledger_entry of alice, all of CNY",
+        ),
         ("UPDATE user_balance SET balance = balance + 1", "M5", "user_balance alice: balance 9.5"),
         ("UPDATE user_balance SET receivable = 1", "M5", "user_balance alice: receivable 1.0"),
         (
@@ -64,6 +72,7 @@ async fn a_planted_violation_is_found_and_named() {
             .flat_map(|invariant| invariant.violations)
             .collect();
         assert!(found.iter().any(|violation| violation.contains(name)), "{plant}: {found:?}");
+        farebox.require_touched(plant, name).await;
     }
 }
 
@@ -99,6 +108,19 @@ async fn recharged() -> Fixture {
 }
 
 impl Fixture {
+    /// Requires that the check of accounts that changed finds the row as well.
+    async fn require_touched(&self, plant: &str, name: &str) {
+        self.database.run("UPDATE user_balance SET check_at = UTC_TIMESTAMP(3)").await;
+        let found = self.app.check_touched().await.unwrap().unwrap().violations;
+        // A row of an account that does not exist is found by the check of everything alone.
+        let bob =
+            self.database.rows("SELECT user_id FROM user_balance WHERE user_id = 'bob'").await;
+        if name.contains("of bob") && bob.is_empty() {
+            return;
+        }
+        assert!(found.iter().any(|violation| violation.contains(name)), "{plant}: {found:?}");
+    }
+
     async fn rename(&self, what: &str, id: &str, name: &str) {
         for (table, column) in [
             ("recharge_order", "order_id"),
@@ -127,6 +149,7 @@ impl Fixture {
                     found.violations.iter().any(|violation| violation.contains(name)),
                     "{plant}: {found:?}"
                 );
+                self.require_touched(plant, name).await;
                 for table in tables {
                     self.database.run(format!("DELETE FROM {table}")).await;
                     let restore = format!("INSERT INTO {table} SELECT * FROM good_{table}");
