@@ -14,6 +14,7 @@ use tokio::time::Instant;
 pub use crate::app::account::{AccountView, FreeQuotaView, RecordView};
 pub use crate::app::charging::{CallError, Outcome, Refusal, Request};
 pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
+pub use crate::app::explain::{ExplainedPart, Explanation, Row as ExplainedRow};
 pub use crate::app::invariants::{Invariant, InvariantStatus, Touched};
 pub use crate::app::orders::{
     AnomalyView, Callback, CallbackError, ImportError, ImportReport, NewRecharge, NewRefund, Noted,
@@ -36,6 +37,7 @@ mod account;
 mod books;
 mod charging;
 mod credit;
+mod explain;
 mod funds;
 mod invariants;
 mod orders;
@@ -223,6 +225,11 @@ impl App {
     /// The price versions, the current ones first.
     pub async fn prices(&self) -> Result<Vec<PriceView>, StoreError> {
         prices::view(self).await
+    }
+
+    /// The whole chain of what this id names: a billing record, a lease, a reservation, an order; empty when there is none.
+    pub async fn explain(&self, id: &str) -> Result<Vec<Explanation>, StoreError> {
+        explain::run(self, id).await
     }
 
     /// Checks all of the books at one moment, also while they are written.

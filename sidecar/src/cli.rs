@@ -19,6 +19,7 @@ use crate::{server, telemetry};
 
 mod account;
 mod check_config;
+mod explain;
 mod failure;
 mod invariants;
 mod orders;
@@ -65,7 +66,14 @@ enum Command {
     /// Look at prices.
     #[command(subcommand)]
     Prices(prices::PricesCommand),
-    /// Check the books; exit code 1 when a rule is broken.
+    /// Tell why something stands in the books: its lease or request, message, price, ledger entries, refunds.
+    Explain {
+        /// The id of a billing record, a lease, a reservation or an order.
+        id: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Check all of the books; exit code 1 when a rule is broken.
     Invariants(OutputArgs),
 }
 
@@ -144,6 +152,9 @@ async fn execute_command(
         }
         Command::Prices(command) => {
             with_app(config, async |app| prices::execute(command, app).await).await
+        }
+        Command::Explain { id, output } => {
+            with_app(config, async |app| explain::execute(&id, output, app).await).await
         }
         Command::Invariants(output) => {
             with_app(config, async |app| invariants::execute(output, app).await).await

@@ -19,6 +19,7 @@ pub(crate) mod billing_record;
 pub(crate) mod charge_refund;
 pub(crate) mod column;
 mod error;
+pub(crate) mod explain;
 pub(crate) mod free_quota;
 pub(crate) mod gateway;
 pub(crate) mod idempotency_key;

@@ -32,6 +32,10 @@ pub(super) enum Failure {
     Serve(#[from] ServeError),
     #[error("there is no account {0}; it begins with its first call or credit")]
     NoAccount(String),
+    #[error(
+        "there is no billing record, lease, reservation or order {0}; `farebox account show` and `farebox orders list` tell ids"
+    )]
+    NothingToExplain(String),
     #[error(transparent)]
     Credit(CreditError),
     /// Nobody knows whether it was made; asking again under its key tells.
@@ -69,9 +73,11 @@ impl Failure {
             Self::Orders(err) => of_orders(err),
             Self::Refund(err) => of_refund(err),
             Self::Import(err) => of_import(err),
-            Self::NoAccount(_) | Self::Violations { .. } | Self::Output(_) | Self::Runtime(_) => {
-                EXIT_FAILURE
-            }
+            Self::NoAccount(_)
+            | Self::NothingToExplain(_)
+            | Self::Violations { .. }
+            | Self::Output(_)
+            | Self::Runtime(_) => EXIT_FAILURE,
         }
     }
 }

@@ -4,18 +4,18 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// A column's title and side.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Column {
-    Text(&'static str),
-    Number(&'static str),
+pub(super) enum Column<'a> {
+    Text(&'a str),
+    Number(&'a str),
 }
 
 /// The table as lines without trailing spaces, each ended.
-pub(super) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(super) fn table(columns: &[Column<'_>], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     // Lines are never wrapped: whoever reads them through a pipe counts on one row per line.
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    let title = |column: &Column| match column {
-        Column::Text(title) | Column::Number(title) => *title,
+    let title = |column: &Column<'_>| match *column {
+        Column::Text(title) | Column::Number(title) => title.to_owned(),
     };
     table.set_header(columns.iter().map(title));
     table.add_rows(rows);

@@ -43,6 +43,10 @@ fn everything() {
     transaction_gave_way(GaveWay::SnapshotConflict);
     transaction_gave_way(GaveWay::Raced);
     transaction_exhausted();
+    invariant_violations("m1_held_money", 2);
+    invariant_checked("m1_held_money", 5);
+    invariant_checked_at("touched", 1_800_000_000);
+    invariant_unchecked(Duration::from_millis(1_500));
 }
 
 fn charging() {
@@ -104,23 +108,34 @@ fn every_fact_is_seen_under_its_agreed_name() {
         r#"billing_transaction_retry_total{code="1020"} 1"#,
         r#"billing_transaction_retry_total{code="raced"} 1"#,
         "billing_transaction_exhausted_total 1",
+        r#"billing_invariant_violations{invariant="m1_held_money"} 2"#,
+        r#"billing_invariant_checked_total{invariant="m1_held_money"} 5"#,
+        r#"billing_invariant_last_check_timestamp_seconds{scope="touched"} 1800000000"#,
+        "billing_invariant_unchecked_seconds 1.5",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
 }
 
 #[test]
-fn every_series_but_one_gauge_is_there_from_the_start() {
+fn every_series_but_what_the_database_knows_is_there_from_the_start() {
     let (before, after) = (shown(|| ()), shown(everything));
     let (before, after) = (series(&before), series(&after));
     let new: Vec<_> = after.difference(&before).collect();
-    assert_eq!(new, [&"billing_outbox_pending"]);
+    let asked = [
+        r#"billing_invariant_last_check_timestamp_seconds{scope="touched"}"#,
+        "billing_invariant_unchecked_seconds",
+        r#"billing_invariant_violations{invariant="m1_held_money"}"#,
+        "billing_outbox_pending",
+    ];
+    assert_eq!(new, asked.each_ref());
     let counters = before.iter().filter(|name| name.contains("_total")).count();
     let recharge = 6 + 2 + 2 + 1 + 8 + 7 + 3 * 4 + 3;
     // Checks, deducts and amounts of two services and of all others.
     let charging = 3 * (3 + 3 + 3);
     let (locks, hints, transactions) = (3, 3, 5 + 1);
-    assert_eq!(counters, recharge + charging + locks + hints + transactions);
+    let invariants = 31;
+    assert_eq!(counters, recharge + charging + locks + hints + transactions + invariants);
 }
 
 #[test]
@@ -131,7 +146,7 @@ fn every_metric_says_what_it_is_and_an_amount_is_a_counter() {
         lines.filter_map(|rest| rest.split(' ').next()).map(str::to_owned).collect()
     };
     assert_eq!(after("# HELP "), after("# TYPE "));
-    assert_eq!(after("# HELP ").len(), 13 + 7 + 3 + 2);
+    assert_eq!(after("# HELP ").len(), 13 + 7 + 3 + 2 + 4);
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         let expected = match line {
             line if line.contains("_total ") => "counter",

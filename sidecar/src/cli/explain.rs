@@ -1,0 +1,100 @@
+//! `farebox explain`: why a record, a lease, a reservation or an order stands in the books.
+
+use super::failure::Failure;
+use super::table::{Column, facts, table};
+use super::{OutputArgs, print, print_json};
+use crate::app::{App, ExplainedPart, ExplainedRow, Explanation};
+
+pub(super) async fn execute(id: &str, output: OutputArgs, app: &App) -> Result<(), Failure> {
+    let explanations = app.explain(id).await?;
+    if explanations.is_empty() {
+        return Err(Failure::NothingToExplain(id.to_owned()));
+    }
+    if output.json {
+        return print_json(&explanations);
+    }
+    let texts: Vec<String> = explanations.iter().map(describe).collect();
+    print(&texts.join("\n"))
+}
+
+/// The parts below each other, with their titles.
+fn describe(explanation: &Explanation) -> String {
+    let parts = explanation.parts.iter().map(|part| match part.rows.as_slice() {
+        [row] => format!("{}\n{}", part.title, one(row)),
+        _ => format!("{}\n{}", part.title, several(part)),
+    });
+    parts.collect::<Vec<_>>().join("\n")
+}
+
+fn one(ExplainedRow(row): &ExplainedRow) -> String {
+    let lines: Vec<(&str, String)> =
+        row.iter().map(|(name, value)| (name.as_str(), shown(value))).collect();
+    facts(&lines).lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// A column for each name that any row has.
+fn several(part: &ExplainedPart) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for ExplainedRow(row) in &part.rows {
+        for (name, _) in row {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+    }
+    let columns: Vec<Column<'_>> = names.iter().map(|name| Column::Text(name)).collect();
+    let rows = part.rows.iter().map(|ExplainedRow(row)| {
+        let value = |name: &&str| row.iter().find(|(column, _)| column == name);
+        names
+            .iter()
+            .map(|name| value(name).map_or_else(|| "-".to_owned(), |(_, v)| shown(v)))
+            .collect()
+    });
+    table(&columns, rows).lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// A value as people read it: decimals without the zeros at their end.
+fn shown(value: &str) -> String {
+    let is_decimal = value.contains('.')
+        && value.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let text = if is_decimal { value.trim_end_matches('0').trim_end_matches('.') } else { value };
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(facts: &[(&str, &str)]) -> ExplainedRow {
+        let owned = facts.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        ExplainedRow(owned.collect())
+    }
+
+    #[test]
+    fn one_row_is_told_line_by_line_and_several_in_a_table() {
+        let ledger = vec![
+            row(&[("book", "user"), ("amount", "-1.500000000"), ("number", "3")]),
+            row(&[("book", "earnings:asset"), ("amount", "1.500000000")]),
+        ];
+        let explanation = Explanation {
+            kind: "record",
+            parts: vec![
+                ExplainedPart {
+                    title: "billing record",
+                    rows: vec![row(&[("record", "r1"), ("booked at", "2026-11-22 12:00:00.000")])],
+                },
+                ExplainedPart { title: "ledger", rows: ledger },
+            ],
+        };
+        insta::assert_snapshot!(describe(&explanation), @r"
+        billing record
+          record     r1
+          booked at  2026-11-22 12:00:00.000
+
+        ledger
+          book            amount  number
+          user            -1.5    3
+          earnings:asset  1.5     -
+        ");
+    }
+}
