@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use farebox_core::call::{CheckReply, CheckRequest};
 use farebox_core::id::{AccountId, ServiceName};
+use farebox_core::lease::OnLost;
 use farebox_core::money::Nanos;
 use farebox_core::wire::SyncRequest;
 use tokio::time::Instant;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub recharge_max: Nanos,
     /// How long the leases of a gateway's earlier processes stand after a new process of it appeared.
     pub boot_grace: Duration,
+    /// Who bears what a silent gateway had drawn and not reported.
+    pub on_lost: OnLost,
 }
 
 impl Settings {

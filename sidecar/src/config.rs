@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use farebox_core::id::ServiceName;
+use farebox_core::lease::OnLost;
 use farebox_core::money::Nanos;
 use figment::error::{Actual, Kind};
 use figment::providers::Serialized;
@@ -139,6 +140,8 @@ pub struct Leases {
     pub ttl: Duration,
     /// How long leases of a gateway's earlier process stand.
     pub boot_grace: Duration,
+    /// Who bears what a silent gateway had drawn and not reported.
+    pub on_lost: OnLost,
 }
 
 /// `log`
@@ -221,7 +224,7 @@ impl Config {
     /// What the use cases need of it.
     pub fn settings(&self) -> Settings {
         let Billing { currency, time_zone, prices, free_quotas, .. } = self.billing.clone();
-        let Leases { ttl, boot_grace } = self.leases;
+        let Leases { ttl, boot_grace, on_lost } = self.leases;
         Settings {
             currency,
             currency_decimals: crate::currency::decimals(&self.billing.currency)
@@ -232,6 +235,7 @@ impl Config {
             recharge_max: self.recharge_max,
             lease_ttl: ttl,
             boot_grace,
+            on_lost,
         }
     }
 
@@ -408,6 +412,7 @@ fn leases(block: shape::Leases) -> Leases {
     Leases {
         ttl: block.ttl.map_or(Duration::from_secs(10), |text| text.0.0),
         boot_grace: block.boot_grace.map_or(Duration::from_secs(1), |text| text.0.0),
+        on_lost: block.on_lost.map_or(OnLost::Reported, |text| text.0),
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `charging.rs` | checks, deducts, their batches and their queue |
 //! | `cache.rs` | what Redis was asked for: locks and hints |
 //! | `transaction.rs` | transactions that gave way to others |
+//! | `lease.rs` | leases that were taken back from silent gateways |
 //! | `invariant.rs` | rows that break an invariant, and when they were checked |
 
 use std::fmt;
@@ -66,6 +67,7 @@ macro_rules! label {
 mod cache;
 mod charging;
 mod invariant;
+mod lease;
 mod recharge;
 #[cfg(test)]
 mod tests;
@@ -79,6 +81,7 @@ pub use self::charging::{
 pub use self::invariant::{
     invariant_checked, invariant_checked_at, invariant_unchecked, invariant_violations,
 };
+pub use self::lease::lease_lost;
 pub use self::recharge::{
     CallbackResult, CreditSource, PaymentCall, PaymentCallResult, RechargeOperation,
     RechargeStatus, RefundStatus, anomaly, callback, credit_delay, order, order_create_duration,
@@ -165,6 +168,7 @@ fn all_counters() -> impl Iterator<Item = &'static Counter> {
         cache::COUNTERS,
         transaction::COUNTERS,
         invariant::COUNTERS,
+        lease::COUNTERS,
     ];
     areas.into_iter().flatten().chain(&AMOUNTS)
 }
@@ -175,7 +179,7 @@ fn all_histograms() -> impl Iterator<Item = &'static Histogram> {
 
 /// Counters of this library are whole numbers, and amounts are not: they are summed in a gauge that only grows, and shown
 /// as the counter they are.
-const AMOUNTS: [Counter; 2] = [recharge::AMOUNT, charging::AMOUNT];
+const AMOUNTS: [Counter; 3] = [recharge::AMOUNT, charging::AMOUNT, lease::AMOUNT];
 
 fn as_counter(text: &str) -> String {
     AMOUNTS.iter().fold(text.to_owned(), |text, (name, _)| {
@@ -204,6 +208,7 @@ fn register() {
     cache::register();
     transaction::register();
     invariant::register();
+    lease::register();
 }
 
 fn counters(name: &'static str, label: &'static str, words: impl Iterator<Item = &'static str>) {

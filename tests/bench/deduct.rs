@@ -76,6 +76,7 @@ async fn app(source: &str) -> Result<App> {
         recharge_max: "1000".parse()?,
         lease_ttl: Duration::from_secs(10),
         boot_grace: Duration::from_secs(1),
+        on_lost: Default::default(),
     };
     let app = App::new(store, settings);
     app.seed_prices().await?;

@@ -5,7 +5,27 @@
 
 use crate::grant::Split;
 
-/// The units of one lease, by kind. `used + returned <= granted`, bucket by bucket.
+/// Who bears what a silent gateway had drawn and not reported when its lease was taken back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnLost {
+    /// The operator: only what was reported is charged, the rest goes back to the account.
+    #[default]
+    Reported,
+    /// The account: all that was granted and not given back is charged, until the gateway says what it used.
+    Granted,
+}
+
+impl OnLost {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Granted => "granted",
+        }
+    }
+}
+
+/// The units of one lease, by kind. `used + returned + lost <= granted`, bucket by bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lease {
     /// Set aside for the gateway since the lease began.
@@ -14,6 +34,8 @@ pub struct Lease {
     pub used: Split,
     /// Given back to the account: by the gateway, or by the sidecar when the lease ran out.
     pub returned: Split,
+    /// Charged when the lease was taken back, although nobody had reported it.
+    pub lost: Split,
     /// Charged although it had been given back already: usage that arrived after the lease ran out.
     pub late: u64,
     /// Whether the gateway may still spend from it.
@@ -42,14 +64,28 @@ pub struct Settled {
     pub late: u64,
 }
 
+/// What became of the units that a lease held when it was taken back from a silent gateway.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// Released to the account.
+    pub released: Split,
+    /// Charged, as far as anybody knows they were used.
+    pub lost: Split,
+}
+
 impl Lease {
     /// Units still set aside: held in the account's rows.
     pub fn outstanding(self) -> Split {
-        self.granted.minus(self.used).minus(self.returned)
+        self.granted.minus(self.used).minus(self.returned).minus(self.lost)
     }
 
     /// Units charged so far, however they were paid.
     pub fn charged(self) -> u64 {
+        self.reported().saturating_add(self.lost.total())
+    }
+
+    /// Units that the gateway said it used, as far as they were charged then.
+    fn reported(self) -> u64 {
         self.used.total().saturating_add(self.late)
     }
 
@@ -76,7 +112,36 @@ impl Lease {
         Settled { used, released, late }
     }
 
-    /// Ends the lease and gives back what it still holds; also what the sidecar does when a gateway fell silent.
+    /// Takes the lease back from a gateway that fell silent.
+    pub fn reclaim(&mut self, on_lost: OnLost) -> Reclaimed {
+        match on_lost {
+            OnLost::Reported => Reclaimed { released: self.close(), lost: Split::NONE },
+            OnLost::Granted => {
+                let lost = self.outstanding();
+                self.lost = self.lost.plus(lost);
+                self.open = false;
+                Reclaimed { released: Split::NONE, lost }
+            }
+        }
+    }
+
+    /// Corrects what was charged as lost, once the gateway is heard again: what it says it used is what is charged in the
+    /// end. Units of calls that still run stay charged until they are reported. Call it after [`Self::settle`]; the units
+    /// that come back.
+    ///
+    /// The gateway is told that the lease has ended, so every report may be the last one. Should it report more later, that
+    /// is charged late.
+    pub fn correct(&mut self, report: Usage, in_flight: u64) -> Split {
+        let running = if report.close { 0 } else { in_flight };
+        let used = report.used.max(self.reported()).saturating_add(running);
+        let kept = used.saturating_sub(self.reported());
+        let back = self.lost.take_paid_first(self.lost.total().saturating_sub(kept));
+        self.lost = self.lost.minus(back);
+        self.returned = self.returned.plus(back);
+        back
+    }
+
+    /// Ends the lease and gives back what it still holds.
     pub fn close(&mut self) -> Split {
         let released = self.outstanding();
         self.returned = self.returned.plus(released);
@@ -150,8 +215,99 @@ mod tests {
         assert_eq!((settled.released, lease.open), (Split { free: 1, paid: 0 }, false));
     }
 
+    #[test]
+    fn what_was_lost_is_charged_until_the_gateway_says_what_it_used() {
+        let mut lease = lease(2, 8);
+        lease.settle(Usage { used: 3, returned: 1, close: false });
+        let lost = Split { free: 0, paid: 6 };
+        assert_eq!(lease.reclaim(OnLost::Granted), Reclaimed { released: Split::NONE, lost });
+        assert_eq!((lease.charged(), lease.outstanding()), (9, Split::NONE));
+
+        // It used 5, and 2 calls still run.
+        let report = used(5);
+        assert_eq!(lease.settle(report), Settled::default());
+        assert_eq!(lease.correct(report, 2), Split { free: 0, paid: 2 });
+        assert_eq!(lease.charged(), 7);
+        // The same again, then one of them ended well and the other did not.
+        assert_eq!(
+            (lease.settle(report), lease.correct(report, 2)),
+            (Settled::default(), Split::NONE)
+        );
+        let last = Usage { used: 6, returned: 2, close: true };
+        assert_eq!(lease.settle(last), Settled::default());
+        assert_eq!(lease.correct(last, 0), Split { free: 0, paid: 1 });
+        assert_eq!(lease.charged(), 6);
+        assert_eq!(lease.granted, lease.used.plus(lease.returned).plus(lease.lost));
+    }
+
+    #[test]
+    fn free_units_of_what_was_lost_are_those_that_were_used() {
+        let mut lease = lease(2, 2);
+        lease.reclaim(OnLost::Granted);
+        let report = Usage { used: 1, returned: 0, close: true };
+        lease.settle(report);
+        assert_eq!(lease.correct(report, 0), Split { free: 1, paid: 2 });
+        assert_eq!(lease.lost, Split { free: 1, paid: 0 });
+    }
+
+    #[test]
+    fn what_a_gateway_used_after_it_was_corrected_is_charged_late() {
+        let mut lease = lease(0, 10);
+        lease.reclaim(OnLost::Granted);
+        assert_eq!(
+            (lease.settle(used(4)), lease.correct(used(4), 0).total()),
+            (Settled::default(), 6)
+        );
+        assert_eq!(lease.settle(used(7)), Settled { late: 3, ..Settled::default() });
+        assert_eq!((lease.correct(used(7), 0), lease.charged()), (Split::NONE, 7));
+    }
+
     #[cfg(not(target_family = "wasm"))]
     proptest::proptest! {
+        /// Reports in any order, some twice, some never, and a reclaim anywhere: as soon as the last report has arrived, what
+        /// it says is charged, and as long as none arrives after the reclaim, all that had not come back is.
+        #[test]
+        fn what_was_lost_ends_in_the_truth(
+            free in 0..20_u64,
+            paid in 0..20_u64,
+            steps in proptest::collection::vec((0..5_u64, 0..3_u64, 0..3_u64), 1..10),
+            order in proptest::collection::vec(0..10_usize, 0..20),
+            reclaim_after in 0..25_usize,
+            is_heard_again: bool,
+        ) {
+            let mut truth = Usage::default();
+            let mut history = Vec::new();
+            for (spent, given_back, running) in steps {
+                let left = free + paid - truth.used - truth.returned;
+                truth.used += spent.min(left);
+                truth.returned += given_back.min(left - spent.min(left));
+                history.push((truth, running));
+            }
+            let mut lease = lease(free, paid);
+            let (mut charged, mut refunded) = (0, 0);
+            let last = (Usage { close: true, ..truth }, 0);
+            let deliveries = order.iter().map(|&index| history[index % history.len()]);
+            let deliveries: Vec<_> = deliveries.chain(is_heard_again.then_some(last)).collect();
+            let reclaim_after = if is_heard_again { reclaim_after } else { deliveries.len() };
+            for index in 0..=deliveries.len() {
+                if index == reclaim_after && lease.open {
+                    charged += lease.reclaim(OnLost::Granted).lost.total();
+                    proptest::prop_assert_eq!(lease.charged(), lease.granted.minus(lease.returned).total());
+                }
+                let Some(&(report, running)) = deliveries.get(index) else { break };
+                let settled = lease.settle(report);
+                charged += settled.used.total() + settled.late;
+                refunded += lease.correct(report, running).total();
+                let parts = lease.used.plus(lease.returned).plus(lease.lost).plus(lease.outstanding());
+                proptest::prop_assert_eq!(lease.granted, parts);
+                proptest::prop_assert!(lease.charged() <= lease.granted.total());
+                proptest::prop_assert_eq!(charged - refunded, lease.charged());
+            }
+            if is_heard_again {
+                proptest::prop_assert_eq!(lease.charged(), truth.used);
+            }
+        }
+
         /// The model: a gateway's true totals. The sidecar sees its reports in any order, some twice, some never, and
         /// at the end the last one.
         #[test]

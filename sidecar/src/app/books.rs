@@ -25,8 +25,10 @@ use crate::store::user_balance::{self, Balance, BalanceChange, Wait};
 use crate::store::{self, StoreError};
 
 mod call;
+mod lost;
 mod movement;
 
+pub(super) use lost::Loss;
 pub(super) use movement::{Charge, Reference};
 
 /// A row as it is stored and as it is to be.
@@ -68,6 +70,8 @@ pub(super) struct Books {
     records: Vec<NewRecord>,
     legs: Vec<NewLeg>,
     journal: Vec<JournalLine>,
+    /// What leases held that were taken back from silent gateways.
+    reclaimed: Loss,
     /// Accounts whose rows changed, and whose invariants are due therefore.
     touched: BTreeSet<AccountId>,
 }
@@ -154,6 +158,7 @@ impl Books {
             records: Vec::new(),
             legs: Vec::new(),
             journal: Vec::new(),
+            reclaimed: Loss::default(),
             touched: BTreeSet::new(),
         }
     }
@@ -328,6 +333,7 @@ impl Books {
                 open: true,
                 ..Default::default()
             },
+            lost_record: None,
             in_flight: 0,
             state: State::Open,
             recall: false,

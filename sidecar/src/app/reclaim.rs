@@ -7,8 +7,9 @@ use sqlx::mysql::MySqlConnection;
 
 use farebox_core::call::KEY_KEPT_H;
 use farebox_core::id::AccountId;
+use farebox_core::lease::OnLost;
 
-use crate::app::books::{Books, LeaseSelection};
+use crate::app::books::{Books, LeaseSelection, Loss};
 use crate::app::charging::SCOPES;
 use crate::app::{App, outbox};
 use crate::store::column::OnCorrupt;
@@ -107,15 +108,19 @@ async fn reclaim(app: &App, token: i64, overdue: Overdue) -> Result<u64, StoreEr
 
 async fn attempt(app: &App, token: i64, overdue: &Overdue) -> Result<u64, StoreError> {
     let mut tx = app.store.begin().await?;
-    let outcome = expire(&mut tx, token, overdue).await;
-    store::finish(tx, outcome).await
+    let on_lost = app.settings.on_lost;
+    let outcome = expire(&mut tx, token, overdue, on_lost).await;
+    let (expired, loss) = store::finish(tx, outcome).await?;
+    loss.count(on_lost);
+    Ok(expired)
 }
 
 async fn expire(
     tx: &mut MySqlConnection,
     token: i64,
     overdue: &Overdue,
-) -> Result<u64, StoreError> {
+    on_lost: OnLost,
+) -> Result<(u64, Loss), StoreError> {
     job_lease::require(tx, RECLAIM, token).await?;
     let owners = lease::accounts(tx, &overdue.leases, OnCorrupt::Fail).await?;
     let of_leases = owners.into_iter().filter_map(|(_, account)| account);
@@ -132,7 +137,7 @@ async fn expire(
         let is_overdue =
             books.lease(id).is_some_and(|lease| lease.units.open && lease.reclaim_at <= books.now);
         if is_overdue {
-            books.end_lease(id, lease::State::Expired)?;
+            books.reclaim_lease(id, on_lost)?;
             expired += 1;
         }
     }
@@ -144,7 +149,7 @@ async fn expire(
         }
     }
     books.store(tx).await?;
-    Ok(expired)
+    Ok((expired, books.reclaimed()))
 }
 
 /// Deletes what nobody asks for any more; how many rows. Deleting an old row twice does no harm: the job's token needs no

@@ -6,6 +6,7 @@ use sqlx::mysql::MySqlConnection;
 use farebox_core::limits::SYNC_ITEMS_MAX;
 use farebox_core::wire::{FieldError, LeaseKey, SyncReply, SyncRequest};
 
+use crate::app::books::Loss;
 use crate::app::sync::batch::{Batch, Isolation};
 use crate::app::{App, Settings};
 use crate::calendar::Month;
@@ -79,7 +80,9 @@ async fn attempt(
 ) -> Result<String, SyncError> {
     let mut tx = app.store.begin().await?;
     let outcome = take_in(&mut tx, &app.settings, request, body_hash, isolation).await;
-    store::finish(tx, outcome).await
+    let (reply, loss) = store::finish(tx, outcome).await?;
+    loss.count(app.settings.on_lost);
+    Ok(reply)
 }
 
 async fn take_in(
@@ -88,17 +91,18 @@ async fn take_in(
     request: &SyncRequest,
     body_hash: &[u8],
     isolation: Isolation,
-) -> Result<String, SyncError> {
+) -> Result<(String, Loss), SyncError> {
     let epoch = find_or_create_epoch(tx, settings, request).await?;
     let message = MessageKey { gateway: &request.gateway, epoch, seq: request.seq };
     if !sync_reply::claim(tx, message, body_hash).await? {
-        return answer_again(tx, request, message, body_hash).await;
+        let reply = answer_again(tx, request, message, body_hash).await?;
+        return Ok((reply, Loss::default()));
     }
-    let reply = answer(tx, settings, request, epoch, isolation).await?;
+    let (reply, loss) = answer(tx, settings, request, epoch, isolation).await?;
     let text = to_json(&reply);
     sync_reply::complete(tx, message, &text).await?;
     gateway::touch(tx, &request.gateway, epoch).await?;
-    Ok(text)
+    Ok((text, loss))
 }
 
 /// The number of this gateway process. A process seen for the first time ends the leases of those before it: a rebooted
@@ -151,14 +155,14 @@ async fn answer(
     request: &SyncRequest,
     epoch: u64,
     isolation: Isolation,
-) -> Result<SyncReply, StoreError> {
+) -> Result<(SyncReply, Loss), StoreError> {
     let mut batch = Batch::load(tx, settings, request, epoch, isolation.on_corrupt()).await?;
     batch.apply_all(tx, isolation).await?;
-    let mut reply = batch.into_reply();
+    let (mut reply, loss) = batch.into_reply();
     let limit = SYNC_ITEMS_MAX;
     reply.recalls =
         lease::recalled(tx, &request.gateway, epoch, limit, isolation.on_corrupt()).await?;
-    Ok(reply)
+    Ok((reply, loss))
 }
 
 fn quota_of(key: &LeaseKey, month: &Month) -> QuotaKey {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use farebox_core::lease::OnLost;
 use serde::{Deserialize, Deserializer};
 
 use super::value::{
@@ -154,6 +155,7 @@ pub(crate) struct Events {
 pub(crate) struct Leases {
     pub(crate) ttl: Option<Text<LeaseTtl>>,
     pub(crate) boot_grace: Option<Text<BootGrace>>,
+    pub(crate) on_lost: Option<Text<OnLost>>,
 }
 
 /// `log`

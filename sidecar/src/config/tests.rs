@@ -38,7 +38,7 @@ fn the_smallest_file_gets_every_default() {
         (billing.balance_low_threshold.to_string(), "10"),
         (billing.quota_low_percent_threshold.to_string(), "20"),
         (recharge_max.to_string(), "999999.99"),
-        (format!("{leases:?}"), "Leases { ttl: 10s, boot_grace: 1s }"),
+        (format!("{leases:?}"), "Leases { ttl: 10s, boot_grace: 1s, on_lost: Reported }"),
         (format!("{log:?}"), "Log { level: Info, format: Text }"),
     ] {
         assert_eq!(found, expected);
@@ -157,6 +157,10 @@ fn a_value_that_breaks_a_rule_is_named_with_its_remedy() {
             r#"leases.ttl is "10": not a duration; write for instance 200ms, 0.2s, 1s or 5m"#,
         ),
         (
+            with("leases: { on_lost: granter }"),
+            r#"leases.on_lost is "granter": not a known policy; write reported (the operator bears what was not reported) or granted (the account does)"#,
+        ),
+        (
             with("leases: { ttl: 1ms }"),
             r#"leases.ttl is "1ms": out of bounds; write 100ms to 3600000ms"#,
         ),
@@ -198,7 +202,7 @@ fn an_unknown_key_is_named_by_its_path() {
         ),
         (
             format!("{SMALL}leases: {{ tll: 5s }}"),
-            "leases.tll is not a key of this program; remove it or write one of: ttl, boot_grace",
+            "leases.tll is not a key of this program; remove it or write one of: ttl, boot_grace, on_lost",
         ),
         (
             format!("{SMALL}server: {{ internal: {{ token: s3cret }} }}"),

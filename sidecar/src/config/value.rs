@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::Uri;
+use farebox_core::lease::OnLost;
 use farebox_core::limits::LEASE_TOTAL_MAX;
 use farebox_core::money::{Nanos, ParseNanosError};
 use rust_decimal::Decimal;
@@ -144,6 +145,15 @@ pub(crate) struct LeaseTtl(pub(crate) Duration);
 impl FromText for LeaseTtl {
     fn from_text(text: &str) -> Result<Self, String> {
         bounded(text, 100..=3_600_000).map(Self)
+    }
+}
+
+impl FromText for OnLost {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let known = [Self::Reported, Self::Granted];
+        known.into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| {
+            "not a known policy; write reported (the operator bears what was not reported) or granted (the account does)".to_owned()
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use farebox_core::charge::PaidBy;
 use farebox_core::grant::Split;
+use farebox_core::lease::OnLost;
 use farebox_core::order::{Mismatch, State};
 
 use super::*;
@@ -43,6 +44,7 @@ fn everything() {
     transaction_gave_way(GaveWay::SnapshotConflict);
     transaction_gave_way(GaveWay::Raced);
     transaction_exhausted();
+    lease_lost(OnLost::Granted, 7, Nanos::new(3_500_000_000));
     invariant_violations("m1_held_money", 2);
     invariant_checked("m1_held_money", 5);
     invariant_checked_at("touched", 1_800_000_000);
@@ -108,6 +110,8 @@ fn every_fact_is_seen_under_its_agreed_name() {
         r#"billing_transaction_retry_total{code="1020"} 1"#,
         r#"billing_transaction_retry_total{code="raced"} 1"#,
         "billing_transaction_exhausted_total 1",
+        r#"billing_lease_lost_units_total{on_lost="granted"} 7"#,
+        r#"billing_lease_lost_amount_total{on_lost="granted"} 3.5"#,
         r#"billing_invariant_violations{invariant="m1_held_money"} 2"#,
         r#"billing_invariant_checked_total{invariant="m1_held_money"} 5"#,
         r#"billing_invariant_last_check_timestamp_seconds{scope="touched"} 1800000000"#,
@@ -134,8 +138,9 @@ fn every_series_but_what_the_database_knows_is_there_from_the_start() {
     // Checks, deducts and amounts of two services and of all others.
     let charging = 3 * (3 + 3 + 3);
     let (locks, hints, transactions) = (3, 3, 5 + 1);
-    let invariants = 31;
-    assert_eq!(counters, recharge + charging + locks + hints + transactions + invariants);
+    let invariants = 32;
+    let lost = 2 * 2;
+    assert_eq!(counters, recharge + charging + locks + hints + transactions + invariants + lost);
 }
 
 #[test]
@@ -146,10 +151,11 @@ fn every_metric_says_what_it_is_and_an_amount_is_a_counter() {
         lines.filter_map(|rest| rest.split(' ').next()).map(str::to_owned).collect()
     };
     assert_eq!(after("# HELP "), after("# TYPE "));
-    assert_eq!(after("# HELP ").len(), 13 + 7 + 3 + 2 + 4);
+    assert_eq!(after("# HELP ").len(), 13 + 7 + 3 + 2 + 4 + 2);
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         let expected = match line {
             line if line.contains("_total ") => "counter",
+            line if line.contains("_invariant_") => "gauge",
             line if line.contains("_seconds ") || line.contains("_size ") => "histogram",
             _ => "gauge",
         };

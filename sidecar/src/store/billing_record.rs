@@ -23,6 +23,8 @@ pub(crate) enum Source {
     Lease,
     /// By a lease that had given the units back.
     Late,
+    /// Held by a lease that was taken back from a silent gateway, and reported by nobody.
+    Lost,
     /// Without a lease.
     Journal,
     /// By a request of its own.

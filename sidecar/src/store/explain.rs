@@ -127,6 +127,7 @@ pub(crate) const LEASE: Chain = &[
               CONCAT(free_granted, ' free, ', paid_granted, ' paid') AS granted,
               CONCAT(free_used, ' free, ', paid_used, ' paid') AS used,
               CONCAT(free_returned, ' free, ', paid_returned, ' paid') AS returned,
+              IF(lost_record_id IS NULL, NULL, CONCAT(free_lost, ' free, ', paid_lost, ' paid')) AS `charged as lost`,
               NULLIF(late_used, 0) AS `used late`, NULLIF(in_flight, 0) AS `in flight`, not_after AS `not after`,
               IF(state = 'open', reclaim_at, NULL) AS `taken back at`, created_at AS `granted at`, updated_at AS `changed at`
               FROM lease WHERE lease_id = CAST([id] AS UNSIGNED)",

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn every_rule_has_a_name_of_its_own_and_can_be_asked_of_some_accounts() {
         let names: BTreeSet<&str> = rules().map(|rule| rule.name).collect();
-        assert_eq!((names.len(), rules().count()), (31, 31));
+        assert_eq!((names.len(), rules().count()), (32, 32));
         for rule in rules() {
             assert!(rule.name.starts_with(&rule.id.to_lowercase()), "{}", rule.name);
             for text in [rule.count, rule.violations] {

@@ -73,6 +73,8 @@ pub(crate) struct StoredLease {
     pub(crate) price_version: Option<i64>,
     pub(crate) month: String,
     pub(crate) units: Lease,
+    /// The billing record that charged what was lost.
+    pub(crate) lost_record: Option<String>,
     pub(crate) in_flight: u64,
     pub(crate) state: State,
     pub(crate) recall: bool,
@@ -82,7 +84,8 @@ pub(crate) struct StoredLease {
 
 const COLUMNS: &str = "lease.lease_id, lease.gateway_id, CAST(lease.epoch AS UNSIGNED) AS epoch, lease.user_id, \
      lease.service_name, lease.route_price, lease.price, lease.price_version_id, lease.reset_month, lease.free_granted, \
-     lease.paid_granted, lease.free_used, lease.paid_used, lease.free_returned, lease.paid_returned, lease.late_used, \
+     lease.paid_granted, lease.free_used, lease.paid_used, lease.free_returned, lease.paid_returned, lease.free_lost, \
+     lease.paid_lost, lease.lost_record_id, lease.late_used, \
      lease.in_flight, lease.state, lease.recall, lease.not_after, lease.reclaim_at";
 
 fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
@@ -104,9 +107,11 @@ fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
             granted: split("free_granted", "paid_granted")?,
             used: split("free_used", "paid_used")?,
             returned: split("free_returned", "paid_returned")?,
+            lost: split("free_lost", "paid_lost")?,
             late: columns.units("late_used")?,
             open: state == State::Open,
         },
+        lost_record: columns.text_or_null("lost_record_id")?,
         in_flight: columns.units("in_flight")?,
         state,
         recall: columns.flag("recall")?,
@@ -221,7 +226,7 @@ pub(crate) async fn insert(
 
 /// What a lease's row becomes, in the form that `JSON_TABLE` unfolds.
 #[derive(Serialize)]
-struct LeaseUpdate {
+struct LeaseUpdate<'a> {
     id: u64,
     free_granted: u64,
     paid_granted: u64,
@@ -229,6 +234,9 @@ struct LeaseUpdate {
     paid_used: u64,
     free_returned: u64,
     paid_returned: u64,
+    free_lost: u64,
+    paid_lost: u64,
+    lost_record: Option<&'a str>,
     late_used: u64,
     in_flight: u64,
     state: State,
@@ -244,7 +252,7 @@ pub(crate) async fn update(
     if leases.is_empty() {
         return Ok(());
     }
-    let updates: Vec<LeaseUpdate> = leases
+    let updates: Vec<LeaseUpdate<'_>> = leases
         .iter()
         .map(|lease| LeaseUpdate {
             id: lease.id,
@@ -254,6 +262,9 @@ pub(crate) async fn update(
             paid_used: lease.units.used.paid,
             free_returned: lease.units.returned.free,
             paid_returned: lease.units.returned.paid,
+            free_lost: lease.units.lost.free,
+            paid_lost: lease.units.lost.paid,
+            lost_record: lease.lost_record.as_deref(),
             late_used: lease.units.late,
             in_flight: lease.in_flight,
             state: lease.state,
@@ -270,6 +281,9 @@ pub(crate) async fn update(
            paid_used BIGINT PATH '$.paid_used',
            free_returned BIGINT PATH '$.free_returned',
            paid_returned BIGINT PATH '$.paid_returned',
+           free_lost BIGINT PATH '$.free_lost',
+           paid_lost BIGINT PATH '$.paid_lost',
+           lost_record VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.lost_record',
            late_used BIGINT PATH '$.late_used',
            in_flight BIGINT PATH '$.in_flight',
            state VARCHAR(8) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.state',
@@ -280,6 +294,7 @@ pub(crate) async fn update(
          SET lease.free_granted = new.free_granted, lease.paid_granted = new.paid_granted,
              lease.free_used = new.free_used, lease.paid_used = new.paid_used,
              lease.free_returned = new.free_returned, lease.paid_returned = new.paid_returned,
+             lease.free_lost = new.free_lost, lease.paid_lost = new.paid_lost, lease.lost_record_id = new.lost_record,
              lease.late_used = new.late_used, lease.in_flight = new.in_flight,
              lease.open_key = IF(new.state = 'open', lease.open_key, NULL),
              lease.state = new.state, lease.recall = new.recall, lease.reclaim_at = new.reclaim_at,

@@ -8,6 +8,7 @@ mod faults;
 mod fixture;
 mod invariants;
 mod leases;
+mod lost;
 mod migrations;
 mod model;
 mod orders;

@@ -8,6 +8,7 @@ use sqlx::mysql::MySqlConnection;
 use farebox_core::charge::Cost;
 use farebox_core::grant::Split;
 use farebox_core::id::AccountId;
+use farebox_core::lease::OnLost;
 use farebox_core::ledger::Entry;
 use farebox_core::money::Nanos;
 
@@ -18,7 +19,7 @@ use crate::store::billing_record::{self, Charged};
 use crate::store::charge_refund::NewChargeRefund;
 use crate::store::column::time_text;
 use crate::store::free_quota::QuotaKey;
-use crate::store::lease::{self, StoredLease};
+use crate::store::lease::StoredLease;
 use crate::store::reservation::{self, Basis, NewReservation, Reservation, State};
 
 impl Books {
@@ -85,13 +86,14 @@ impl Books {
         &mut self,
         account: &AccountId,
         keep: Option<u64>,
+        on_lost: OnLost,
     ) -> Result<bool, StoreError> {
         let now = self.now;
         let overdue = |lease: &&StoredLease| lease.reclaim_at <= now && Some(lease.id) != keep;
         let leases: Vec<u64> =
             self.open_leases(account).filter(overdue).map(|lease| lease.id).collect();
         for &id in &leases {
-            self.end_lease(id, lease::State::Expired)?;
+            self.reclaim_lease(id, on_lost)?;
         }
         let rows = self.reservations.values().map(|row| &row.current);
         let reservations: Vec<String> = rows

@@ -42,10 +42,10 @@ impl<'a> Charge<'a> {
     pub(in crate::app) fn of_lease(
         lease: &StoredLease,
         source: Source,
-        message: Reference<'a>,
+        message: Option<Reference<'a>>,
     ) -> Self {
         Self {
-            message: Some(message),
+            message,
             quota: quota_key(lease),
             price: lease.price_version.map(|_| lease.price),
             price_version: lease.price_version,
@@ -137,16 +137,16 @@ impl Books {
         self.release(&quota, price, released)
     }
 
-    /// Charges units that a lease holds.
+    /// Charges units that a lease holds; the record's id, unless there was nothing to charge.
     pub(in crate::app) fn charge_held(
         &mut self,
         charge: &Charge<'_>,
         units: Split,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<String>, StoreError> {
         let price = charge.price.unwrap_or(Nanos::ZERO);
         self.release(&charge.quota, price, units)?;
         let cost = cost_of(price, units.paid, &charge.quota.account)?;
-        self.charge(charge, units, cost, Nanos::ZERO).map(drop)
+        self.charge(charge, units, cost, Nanos::ZERO)
     }
 
     /// Charges units that nothing was set aside for: free quota, then balance, and the rest is owed.

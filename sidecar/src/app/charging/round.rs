@@ -18,7 +18,7 @@ use super::request::deduct_key;
 use super::transaction::Fences;
 use super::{CallError, Outcome, Refusal, Request};
 use crate::app::Settings;
-use crate::app::books::Books;
+use crate::app::books::{Books, Loss};
 use crate::app::terms::PriceList;
 use crate::calendar::Month;
 use crate::store::StoreError;
@@ -232,6 +232,11 @@ impl<'a> Round<'a> {
         self.books.load_claims(tx, &accounts).await?;
         self.claims.extend(accounts);
         Ok(())
+    }
+
+    /// What was lost with leases that this round took back.
+    pub(super) fn reclaimed(&self) -> Loss {
+        self.books.reclaimed()
     }
 
     /// Whether the account could be locked.

@@ -9,7 +9,7 @@ use sqlx::mysql::MySqlConnection;
 use farebox_core::wire::{JournalReport, LeaseKey, Report, SyncReply, SyncRequest, Want};
 
 use crate::app::Settings;
-use crate::app::books::{Books, LeaseSelection, Reference};
+use crate::app::books::{Books, LeaseSelection, Loss, Reference};
 use crate::app::sync::quota_of;
 use crate::app::terms::PriceList;
 use crate::calendar::Month;
@@ -79,6 +79,7 @@ impl<'a> Batch<'a> {
         let mut books = Books::lock(tx, &accounts, Some(settings), on_corrupt).await?;
         let open_of = wanted.iter().map(|key| key.account.clone()).collect();
         books.load_leases(tx, &LeaseSelection { ids: reported, open_of }).await?;
+        books.load_lost(tx).await?;
 
         let month = Month::at(books.now, settings.time_zone);
         let quotas = keys.iter().map(|key| quota_of(key, &month)).collect();
@@ -99,8 +100,8 @@ impl<'a> Batch<'a> {
         })
     }
 
-    pub(super) fn into_reply(self) -> SyncReply {
-        self.reply
+    pub(super) fn into_reply(self) -> (SyncReply, Loss) {
+        (self.reply, self.books.reclaimed())
     }
 
     /// Takes every item in and writes what changed.

@@ -34,11 +34,14 @@ impl Batch<'_> {
         let usage = Usage { used: report.used, returned: report.returned, close: report.close };
         let settled = units.settle(usage);
 
-        let held = Charge::of_lease(&lease, Source::Lease, self.reference());
+        let unused = units.correct(usage, report.in_flight);
+
+        let held = Charge::of_lease(&lease, Source::Lease, Some(self.reference()));
         self.books.charge_held(&held, settled.used)?;
         self.books.release(&quota_key(&lease), lease.price, settled.released)?;
-        let late = Charge::of_lease(&lease, Source::Late, self.reference());
+        let late = Charge::of_lease(&lease, Source::Late, Some(self.reference()));
         self.books.charge_unheld(&late, settled.late)?;
+        self.books.give_lost_back(&lease, unused)?;
 
         let gave_back = 0 < settled.released.total();
         let renewed = self.renew(StoredLease { units, ..lease }, report.in_flight, gave_back);

@@ -54,7 +54,7 @@ impl Batch<'_> {
         if decision == Decision::Short {
             let account = BTreeSet::from([case.quota.account.clone()]);
             self.books.load_overdue_reservations(tx, &account).await?;
-            if self.books.end_overdue(&case.quota.account, current)? {
+            if self.books.end_overdue(&case.quota.account, current, self.settings.on_lost)? {
                 case.funds = funds::own(&self.books, &case.quota, terms.price)?;
                 decision = self.decide(&case, current);
             }

@@ -19,7 +19,7 @@ pub(super) const RULES: &[Rule] = &[
         violations: "SELECT CONCAT('user_balance ', account.user_id, ': held ', account.held, ', open leases hold ', COALESCE(leases.held, 0), ', open reservations ', COALESCE(reservations.held, 0)), account.user_id
             FROM user_balance AS account
             LEFT JOIN (
-              SELECT user_id, SUM((paid_granted - paid_used - paid_returned) * price) AS held
+              SELECT user_id, SUM((paid_granted - paid_used - paid_returned - paid_lost) * price) AS held
               FROM lease WHERE [user_id] AND state = 'open' GROUP BY user_id
             ) AS leases ON leases.user_id = account.user_id
             LEFT JOIN (
@@ -43,7 +43,7 @@ pub(super) const RULES: &[Rule] = &[
         violations: "SELECT CONCAT('free_quota ', quota.user_id, ' ', quota.service_name, ' ', quota.reset_month, ': held ', quota.held_quota, ', open leases hold ', COALESCE(leases.held, 0), ', open reservations ', COALESCE(reservations.held, 0)), quota.user_id
             FROM free_quota AS quota
             LEFT JOIN (
-              SELECT user_id, service_name, reset_month, SUM(free_granted - free_used - free_returned) AS held
+              SELECT user_id, service_name, reset_month, SUM(free_granted - free_used - free_returned - free_lost) AS held
               FROM lease WHERE [user_id] AND state = 'open' GROUP BY user_id, service_name, reset_month
             ) AS leases
               ON leases.user_id = quota.user_id AND leases.service_name = quota.service_name AND leases.reset_month = quota.reset_month
@@ -71,11 +71,11 @@ pub(super) const RULES: &[Rule] = &[
         name: "m1_lease_bounds",
         sentence: "a lease uses and gives back no more than it was granted, and holds nothing once it ended",
         count: "SELECT COUNT(*) FROM lease WHERE [user_id]",
-        violations: "SELECT CONCAT('lease ', lease_id, ' (', state, '): free ', free_granted, '/', free_used, '/', free_returned, ', paid ', paid_granted, '/', paid_used, '/', paid_returned, ' granted/used/returned'), user_id
+        violations: "SELECT CONCAT('lease ', lease_id, ' (', state, '): free ', free_granted, '/', free_used, '/', free_returned, '/', free_lost, ', paid ', paid_granted, '/', paid_used, '/', paid_returned, '/', paid_lost, ' granted/used/returned/lost'), user_id
             FROM lease
-            WHERE [user_id] AND (free_granted < free_used + free_returned OR paid_granted < paid_used + paid_returned
-               OR free_granted + paid_granted < free_used + paid_used + late_used
-               OR (state <> 'open' AND (free_granted <> free_used + free_returned OR paid_granted <> paid_used + paid_returned)))
+            WHERE [user_id] AND (free_granted < free_used + free_returned + free_lost OR paid_granted < paid_used + paid_returned + paid_lost
+               OR free_granted + paid_granted < free_used + paid_used + free_lost + paid_lost + late_used
+               OR (state <> 'open' AND (free_granted <> free_used + free_returned + free_lost OR paid_granted <> paid_used + paid_returned + paid_lost)))
             LIMIT 100",
     },
     Rule {

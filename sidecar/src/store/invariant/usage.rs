@@ -27,6 +27,22 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         id: "M3",
+        name: "m3_lease_loss",
+        sentence: "what a lease says was charged as lost is what its billing record charged, and was not given back",
+        count: "SELECT COUNT(*) FROM lease WHERE (free_lost <> 0 OR paid_lost <> 0 OR lost_record_id IS NOT NULL) AND [user_id]",
+        violations: "SELECT CONCAT('lease ', lease.lease_id, ': lost ', lease.free_lost, ' free, ', lease.paid_lost, ' paid; record ', COALESCE(lease.lost_record_id, 'none'), ' says ',
+                COALESCE(record.free_units, 0), ' free, ', COALESCE(record.paid_units, 0), ' paid, back ', COALESCE(record.free_refunded, 0), ' and ', COALESCE(record.paid_refunded, 0)), lease.user_id
+            FROM lease
+            LEFT JOIN billing_record AS record
+              ON record.billing_record_id = lease.lost_record_id AND record.lease_id = lease.lease_id AND record.source = 'lost'
+            WHERE [lease.user_id] AND (lease.free_lost <> 0 OR lease.paid_lost <> 0 OR lease.lost_record_id IS NOT NULL)
+              AND (record.billing_record_id IS NULL
+                   OR record.free_units < lease.free_lost OR lease.free_lost < record.free_units - record.free_refunded
+                   OR record.paid_units < lease.paid_lost OR lease.paid_lost < record.paid_units - record.paid_refunded)
+            LIMIT 100",
+    },
+    Rule {
+        id: "M3",
         name: "m3_journal_usage",
         sentence: "what a journal line used is what its billing records charged",
         count: "SELECT COUNT(*) FROM journal_line WHERE [user_id]",
@@ -55,7 +71,7 @@ pub(super) const RULES: &[Rule] = &[
             LEFT JOIN gateway ON gateway.gateway_id = record.gateway_id AND gateway.epoch = record.epoch
             LEFT JOIN journal_line
               ON journal_line.gateway_id = record.gateway_id AND journal_line.instance = gateway.instance AND journal_line.line = record.journal_line
-            WHERE [record.user_id] AND ((record.source IN ('lease', 'late') AND lease.lease_id IS NULL)
+            WHERE [record.user_id] AND ((record.source IN ('lease', 'late', 'lost') AND lease.lease_id IS NULL)
                OR (record.source = 'journal' AND journal_line.line IS NULL)
                OR (record.source = 'reserve' AND reservation.reservation_id IS NULL))
             LIMIT 100",

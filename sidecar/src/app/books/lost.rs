@@ -1,0 +1,90 @@
+//! Leases that are taken back from silent gateways: who bears what they had drawn and not reported. Pure: rows change in
+//! memory only.
+
+use sqlx::mysql::MySqlConnection;
+
+use farebox_core::grant::Split;
+use farebox_core::lease::{OnLost, Reclaimed};
+use farebox_core::money::Nanos;
+
+use crate::app::books::movement::cost_of;
+use crate::app::books::{Books, Charge, quota_key};
+use crate::metrics;
+use crate::store::StoreError;
+use crate::store::billing_record::Source;
+use crate::store::lease::{State, StoredLease};
+
+/// The most that was lost with leases that were taken back: what they held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::app) struct Loss {
+    units: u64,
+    amount: Nanos,
+}
+
+impl Loss {
+    /// Counts it; only what was committed has happened.
+    pub(in crate::app) fn count(self, on_lost: OnLost) {
+        metrics::lease_lost(on_lost, self.units, self.amount);
+    }
+}
+
+impl Books {
+    /// What the leases held that were taken back on these books.
+    pub(in crate::app) fn reclaimed(&self) -> Loss {
+        self.reclaimed
+    }
+
+    /// Takes a lease back from a silent gateway: what it holds goes back to the account, or is charged.
+    pub(in crate::app) fn reclaim_lease(
+        &mut self,
+        id: u64,
+        on_lost: OnLost,
+    ) -> Result<(), StoreError> {
+        let lease = self.lease_mut(id)?;
+        let held = lease.units.outstanding();
+        let Reclaimed { released, lost } = lease.units.reclaim(on_lost);
+        lease.state = State::Expired;
+        lease.recall = false;
+        let lease = lease.clone();
+        let amount = cost_of(lease.price, held.paid, &lease.key.account)?;
+        self.release(&quota_key(&lease), lease.price, released)?;
+        let record = self.charge_held(&Charge::of_lease(&lease, Source::Lost, None), lost)?;
+        self.lease_mut(id)?.lost_record = record;
+        self.reclaimed.units = self.reclaimed.units.saturating_add(held.total());
+        self.reclaimed.amount =
+            self.reclaimed.amount.checked_add(amount).unwrap_or(self.reclaimed.amount);
+        Ok(())
+    }
+
+    /// Loads the records that charged what was lost with the leases that are loaded.
+    pub(in crate::app) async fn load_lost(
+        &mut self,
+        tx: &mut MySqlConnection,
+    ) -> Result<(), StoreError> {
+        let leases = self.leases.values().map(|row| &row.current);
+        let lost = leases.filter(|lease| lease.units.lost != Split::NONE);
+        let records: Vec<String> = lost.filter_map(|lease| lease.lost_record.clone()).collect();
+        let records: Vec<&str> = records.iter().map(String::as_str).collect();
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.load_calls(tx, &[], &records).await
+    }
+
+    /// Gives units back that were charged as lost and were not used. What somebody has refunded already does not go back
+    /// twice.
+    pub(in crate::app) fn give_lost_back(
+        &mut self,
+        lease: &StoredLease,
+        units: Split,
+    ) -> Result<(), StoreError> {
+        let Some(record) = &lease.lost_record else { return Ok(()) };
+        let Some(charge) = self.charged(record) else { return Ok(()) };
+        let left = charge.units.minus(charge.refunded);
+        let units = Split { free: units.free.min(left.free), paid: units.paid.min(left.paid) };
+        if units == Split::NONE {
+            return Ok(());
+        }
+        self.refund_charge(record, units).map(drop)
+    }
+}

@@ -1,0 +1,136 @@
+//! Who bears what a silent gateway had drawn and not reported: `leases.on_lost: granted`.
+
+use farebox_core::lease::OnLost;
+use farebox_core::wire::Report;
+use farebox_sidecar::app::App;
+use farebox_sidecar::store::Store;
+
+use crate::calls::refund;
+use crate::fixture::{Fixture, settings, used, want};
+
+/// Three free units of asset, others at 0.5; what is lost is charged.
+async fn fixture() -> Fixture {
+    let farebox = Fixture::new(&[("asset", 3)], &[("asset", "0.5")]).await;
+    let store = Store::connect(&farebox.database.options, 8).await.unwrap();
+    let settings = settings(&[("asset", 3)], &[("asset", "0.5")]);
+    let app =
+        App::new(store, farebox_sidecar::app::Settings { on_lost: OnLost::Granted, ..settings });
+    Fixture { app, ..farebox }
+}
+
+/// What the records charged, by source: units, amount, units that came back.
+const CHARGED: &str =
+    "SELECT source, SUM(count), TRUNCATE(SUM(amount), 1), SUM(free_refunded + paid_refunded)
+    FROM billing_record GROUP BY source ORDER BY source";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_gateway_held_is_charged_and_stays_charged() {
+    let farebox = fixture().await;
+    farebox.credit("u", "10").await;
+    let mut edge = farebox.gateway("edge-1");
+    let lease = edge.want(want("u", "asset", 9, 9)).await.unwrap().lease;
+    edge.report(Report { returned: 1, ..used(lease, 2) }).await;
+    farebox.expire(lease).await;
+    // 3 free, 5 of 6 paid units at 0.5; one had come back.
+    assert_eq!(farebox.money("u").await, "7.5 0 0");
+    assert_eq!(farebox.quotas("u").await, "asset 3+0/3");
+    assert_eq!(farebox.database.rows(CHARGED).await, ["lease 2 0.0 0", "lost 6 2.5 0"]);
+    farebox.assert_sound().await;
+    assert_eq!(farebox.app.reclaim().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_turns_up_again_is_believed_once() {
+    let farebox = fixture().await;
+    farebox.credit("u", "10").await;
+    let mut edge = farebox.gateway("edge-1");
+    let lease = edge.want(want("u", "asset", 9, 9)).await.unwrap().lease;
+    edge.report(used(lease, 2)).await;
+    farebox.expire(lease).await;
+    assert_eq!(farebox.money("u").await, "7 0 0");
+
+    // It had used 5, and one call still runs: the other 3 come back.
+    let running = Report { in_flight: 1, ..used(lease, 5) };
+    for _ in 0..2 {
+        let reply = edge.report(running.clone()).await;
+        assert!(!reply.acks[0].open);
+        assert_eq!(farebox.money("u").await, "8.5 0 0");
+    }
+    // The call failed.
+    for _ in 0..2 {
+        edge.report(Report { close: true, ..used(lease, 5) }).await;
+        assert_eq!(farebox.money("u").await, "9 0 0");
+    }
+    assert_eq!(farebox.database.rows(CHARGED).await, ["lease 2 0.0 0", "lost 7 3.0 4"]);
+    let back = "SELECT COUNT(*), TRUNCATE(SUM(amount), 1) FROM ledger_entry WHERE kind = 'charge_refund' AND book = 'user'";
+    assert_eq!(farebox.database.rows(back).await, ["2 2.0"]);
+    farebox.assert_sound().await;
+    // What it used after all is charged late.
+    edge.report(used(lease, 6)).await;
+    assert_eq!(farebox.money("u").await, "8.5 0 0");
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refunded_by_hand_does_not_go_back_twice() {
+    let farebox = fixture().await;
+    farebox.credit("u", "10").await;
+    let mut edge = farebox.gateway("edge-1");
+    let lease = edge.want(want("u", "asset", 9, 9)).await.unwrap().lease;
+    farebox.expire(lease).await;
+    let lost = "SELECT lost_record_id FROM lease";
+    let record = farebox.database.rows(lost).await.remove(0);
+    farebox.told(refund("case-7", &record, Some(8))).await;
+    assert_eq!(farebox.money("u").await, "10 0 0");
+    edge.report(Report { close: true, ..used(lease, 0) }).await;
+    assert_eq!(farebox.money("u").await, "10 0 0");
+    assert_eq!(farebox.quotas("u").await, "asset 0+0/3");
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_gateway_and_a_call_in_want_find_the_units_charged() {
+    let farebox = fixture().await;
+    farebox.credit("u", "1").await;
+    let old = farebox.gateway("edge-1").want(want("u", "asset", 5, 5)).await.unwrap();
+    let mut new = farebox.gateway("edge-1");
+    assert!(new.want(want("u", "asset", 1, 1)).await.unwrap_err().soon);
+    farebox.database.run("UPDATE lease SET reclaim_at = UTC_TIMESTAMP(3)").await;
+    // Whoever asks first takes the lease back: it is charged, and nothing is left.
+    assert!(!new.want(want("u", "asset", 1, 1)).await.unwrap_err().soon);
+    assert_eq!((old.free_units, old.paid_units), (3, 2));
+    assert_eq!(farebox.money("u").await, "0 0 0");
+    let states = "SELECT state, free_lost, paid_lost FROM lease";
+    assert_eq!(farebox.database.rows(states).await, ["expired 3 2"]);
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_that_is_not_what_was_charged_is_found() {
+    let farebox = fixture().await;
+    farebox.credit("u", "10").await;
+    let mut edge = farebox.gateway("edge-1");
+    let lease = edge.want(want("u", "asset", 9, 9)).await.unwrap().lease;
+    farebox.expire(lease).await;
+    for plant in [
+        "UPDATE lease SET paid_lost = paid_lost - 1, paid_returned = paid_returned + 1",
+        "UPDATE lease SET lost_record_id = NULL",
+        "UPDATE billing_record SET source = 'late' WHERE source = 'lost'",
+    ] {
+        farebox.database.run("CREATE TABLE IF NOT EXISTS good_lease AS SELECT * FROM lease").await;
+        farebox.database.run(plant).await;
+        let broken = farebox.app.invariants().await.unwrap();
+        let loss = broken.iter().find(|invariant| invariant.name == "m3_lease_loss").unwrap();
+        assert!(
+            loss.violations.iter().any(|row| row.starts_with("lease 1: lost ")),
+            "{plant}: {loss:?}"
+        );
+        farebox.database.run("DELETE FROM lease").await;
+        farebox.database.run("INSERT INTO lease SELECT * FROM good_lease").await;
+        farebox
+            .database
+            .run("UPDATE billing_record SET source = 'lost' WHERE source = 'late'")
+            .await;
+    }
+    farebox.assert_sound().await;
+}
