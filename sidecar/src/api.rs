@@ -22,6 +22,7 @@ mod key;
 mod orders;
 mod public;
 mod reply;
+mod shed;
 mod token;
 
 #[cfg(test)]

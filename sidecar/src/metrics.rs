@@ -11,6 +11,7 @@
 //! | `cache.rs` | what Redis was asked for: locks and hints |
 //! | `transaction.rs` | transactions that gave way to others |
 //! | `lease.rs` | leases that were taken back from silent gateways |
+//! | `overload.rs` | requests and connections that were turned away |
 //! | `invariant.rs` | rows that break an invariant, and when they were checked |
 
 use std::fmt;
@@ -68,6 +69,7 @@ mod cache;
 mod charging;
 mod invariant;
 mod lease;
+mod overload;
 mod recharge;
 #[cfg(test)]
 mod tests;
@@ -82,6 +84,7 @@ pub use self::invariant::{
     invariant_checked, invariant_checked_at, invariant_unchecked, invariant_violations,
 };
 pub use self::lease::lease_lost;
+pub use self::overload::{ListenerName, Shed, accept_failed, connections, shed};
 pub use self::recharge::{
     CallbackResult, CreditSource, PaymentCall, PaymentCallResult, RechargeOperation,
     RechargeStatus, RefundStatus, anomaly, callback, credit_delay, order, order_create_duration,
@@ -169,6 +172,7 @@ fn all_counters() -> impl Iterator<Item = &'static Counter> {
         transaction::COUNTERS,
         invariant::COUNTERS,
         lease::COUNTERS,
+        overload::COUNTERS,
     ];
     areas.into_iter().flatten().chain(&AMOUNTS)
 }
@@ -209,6 +213,7 @@ fn register() {
     transaction::register();
     invariant::register();
     lease::register();
+    overload::register();
 }
 
 fn counters(name: &'static str, label: &'static str, words: impl Iterator<Item = &'static str>) {

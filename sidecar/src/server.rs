@@ -18,10 +18,11 @@ use crate::assembly::{AssemblyError, assemble};
 use crate::config::{Config, ConfigError};
 use crate::events::{EventSender, EventSettingsError};
 use crate::jobs;
-use crate::metrics::{self, MetricsError};
+use crate::metrics::{self, ListenerName, MetricsError};
 use crate::store::{Store, StoreError};
 use crate::webhook::{CallbackKeyError, CallbackKeys};
 
+mod descriptors;
 mod listener;
 
 /// How long a shutdown waits for requests in progress, then for jobs and connections.
@@ -124,7 +125,8 @@ pub async fn serve(
         config.database.max_connections,
     );
     let operators = Operators { app, cache, metrics, tokens: Tokens::new(&config.admin_tokens) };
-    let servers = listeners.spawn(gateways, operators, public, &stopping);
+    let connections_max = descriptors::divide(config.database.max_connections);
+    let servers = listeners.spawn(gateways, operators, public, connections_max, &stopping);
     if let Some(path) = &ready_file {
         write_ready(path, &addresses)?;
     }
@@ -142,9 +144,9 @@ impl Listeners {
     async fn bind(config: &Config) -> Result<Self, ListenError> {
         let server = &config.server;
         Ok(Self {
-            internal: Bound::new("internal", server.internal.addr).await?,
-            admin: Bound::new("admin", server.admin).await?,
-            public: Bound::new("public", server.public.addr).await?,
+            internal: Bound::new(ListenerName::Internal, server.internal.addr).await?,
+            admin: Bound::new(ListenerName::Admin, server.admin).await?,
+            public: Bound::new(ListenerName::Public, server.public.addr).await?,
         })
     }
 
@@ -157,14 +159,21 @@ impl Listeners {
         gateways: Gateways,
         operators: Operators,
         users: Public,
+        connections_max: usize,
         stopping: &watch::Receiver<bool>,
     ) -> JoinSet<()> {
         let Self { internal, admin, public } = self;
         let mut servers = JoinSet::new();
         let routes = api::internal(gateways);
-        servers.spawn(internal.serve(routes, Protocols::Http1And2, stopping.clone()));
-        servers.spawn(admin.serve(api::admin(operators), Protocols::Http1, stopping.clone()));
-        servers.spawn(public.serve(api::public(users), Protocols::Http1, stopping.clone()));
+        servers.spawn(internal.serve(
+            routes,
+            Protocols::Http1And2,
+            connections_max,
+            stopping.clone(),
+        ));
+        for (bound, routes) in [(admin, api::admin(operators)), (public, api::public(users))] {
+            servers.spawn(bound.serve(routes, Protocols::Http1, connections_max, stopping.clone()));
+        }
         servers
     }
 }

@@ -11,10 +11,11 @@ use axum::routing::{any, get};
 use serde::Serialize;
 
 use super::reply::{self, language};
+use super::shed;
 use super::token::Tokens;
 use crate::app::App;
 use crate::cache::{Cache, CacheHealth};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Shed};
 
 mod invariants;
 mod orders;
@@ -22,6 +23,9 @@ mod orders;
 /// The exposition format of Prometheus, as its servers ask for it.
 const METRICS_TYPE: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Requests that are in progress at the same time; further ones are turned away.
+const IN_FLIGHT_MAX: usize = 32;
 
 /// What the listener needs.
 #[derive(Debug, Clone)]
@@ -40,12 +44,14 @@ pub(super) fn routes(operators: Operators) -> Router {
     let routes = orders::routes(operators.app.clone());
     let routes = routes.merge(invariants::routes(operators.app.clone()));
     let guarded = guard(routes, operators.tokens.clone());
-    Router::new()
-        .route("/healthz", get(healthz))
+    let open = Router::new()
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(operators)
-        .merge(guarded)
+        .merge(guarded);
+    // Whoever asks whether the process lives is always answered.
+    let alive = Router::new().route("/healthz", get(healthz));
+    alive.merge(shed::limit(open, IN_FLIGHT_MAX, Shed::Operators))
 }
 
 /// Lets through to the routes below `/admin/v1/` whoever shows a token; nobody else learns which of them exist.

@@ -8,7 +8,9 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 use super::identity::Identities;
+use super::shed;
 use crate::app::App;
+use crate::metrics::Shed;
 use crate::webhook::CallbackKeys;
 
 mod callback;
@@ -23,6 +25,10 @@ const RECHARGES_AT_ONCE: usize = 32;
 /// The part of the database's connections that callbacks may have at the same time; further ones wait for their turn. Many
 /// may wait for one order's row, and gateways must be served meanwhile.
 const CALLBACKS_PART: usize = 4;
+
+/// Users' requests, and callbacks, that are in progress at the same time; further ones are turned away.
+const USERS_IN_FLIGHT_MAX: usize = 256;
+const CALLBACKS_IN_FLIGHT_MAX: usize = 256;
 
 /// What the listener needs.
 #[derive(Debug, Clone)]
@@ -54,13 +60,18 @@ impl Public {
 
 /// The second address of each pair is that of the predecessor's later versions.
 pub(super) fn routes(public: Public) -> Router {
-    Router::new()
-        .route("/health", get(health::health))
+    let users = Router::new()
         .route("/api/v1/billing/recharge", post(recharge::recharge))
         .route("/billing/v1/billing/recharge", post(recharge::recharge))
         .route("/api/v1/billing/orders", get(orders::list))
         .route("/api/v1/billing/orders/{order_id}", get(orders::show))
+        .with_state(public.clone());
+    let callbacks = Router::new()
         .route("/internal/v1/billing/callback", post(callback::callback))
         .route("/billing/v1/internal/callback", post(callback::callback))
-        .with_state(public)
+        .with_state(public);
+    Router::new()
+        .route("/health", get(health::health))
+        .merge(shed::limit(users, USERS_IN_FLIGHT_MAX, Shed::Users))
+        .merge(shed::limit(callbacks, CALLBACKS_IN_FLIGHT_MAX, Shed::Callbacks))
 }

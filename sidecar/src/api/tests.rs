@@ -333,3 +333,20 @@ async fn metrics_are_told_in_the_format_of_prometheus() {
     let value = reply.body.lines().find_map(|line| line.strip_prefix(counted)).unwrap();
     assert_ne!(value, "0", "{}", reply.body);
 }
+
+#[tokio::test]
+async fn operators_beyond_the_limit_are_turned_away_at_once_and_served_again_later() {
+    let router = operators(&[]);
+    let crowd = (0..100).map(|_| send(router.clone(), get("/readyz")));
+    let replies = futures_util::future::join_all(crowd).await;
+    let (shed, answered): (Vec<_>, Vec<_>) =
+        replies.iter().partition(|reply| reply.headers.contains_key("retry-after"));
+    // The database is away; that is an answer too.
+    assert_eq!((answered.len(), shed.len()), (32, 68));
+    for reply in shed {
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(reply.problem().code, 100_303);
+    }
+    assert!(send(router.clone(), get("/readyz")).await.body.contains("not ready"));
+    assert_eq!(send(router, get("/healthz")).await.status, StatusCode::OK);
+}

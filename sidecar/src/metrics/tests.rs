@@ -44,6 +44,9 @@ fn everything() {
     transaction_gave_way(GaveWay::SnapshotConflict);
     transaction_gave_way(GaveWay::Raced);
     transaction_exhausted();
+    shed(Shed::Sync);
+    accept_failed(ListenerName::Public);
+    connections(ListenerName::Public, 3);
     lease_lost(OnLost::Granted, 7, Nanos::new(3_500_000_000));
     invariant_violations("m1_held_money", 2);
     invariant_checked("m1_held_money", 5);
@@ -110,6 +113,9 @@ fn every_fact_is_seen_under_its_agreed_name() {
         r#"billing_transaction_retry_total{code="1020"} 1"#,
         r#"billing_transaction_retry_total{code="raced"} 1"#,
         "billing_transaction_exhausted_total 1",
+        r#"billing_shed_total{what="sync"} 1"#,
+        r#"billing_accept_failed_total{listener="public"} 1"#,
+        r#"billing_connections{listener="public"} 3"#,
         r#"billing_lease_lost_units_total{on_lost="granted"} 7"#,
         r#"billing_lease_lost_amount_total{on_lost="granted"} 3.5"#,
         r#"billing_invariant_violations{invariant="m1_held_money"} 2"#,
@@ -140,7 +146,11 @@ fn every_series_but_what_the_database_knows_is_there_from_the_start() {
     let (locks, hints, transactions) = (3, 3, 5 + 1);
     let invariants = 32;
     let lost = 2 * 2;
-    assert_eq!(counters, recharge + charging + locks + hints + transactions + invariants + lost);
+    let overload = 5 + 3;
+    assert_eq!(
+        counters,
+        recharge + charging + locks + hints + transactions + invariants + lost + overload
+    );
 }
 
 #[test]
@@ -151,7 +161,7 @@ fn every_metric_says_what_it_is_and_an_amount_is_a_counter() {
         lines.filter_map(|rest| rest.split(' ').next()).map(str::to_owned).collect()
     };
     assert_eq!(after("# HELP "), after("# TYPE "));
-    assert_eq!(after("# HELP ").len(), 13 + 7 + 3 + 2 + 4 + 2);
+    assert_eq!(after("# HELP ").len(), 13 + 7 + 3 + 2 + 4 + 2 + 3);
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         let expected = match line {
             line if line.contains("_total ") => "counter",

@@ -13,8 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-/// Connections that one listener keeps open; further ones wait in the system's queue.
-const CONNECTIONS_MAX: usize = 1_024;
+use crate::metrics::{self, ListenerName};
 
 /// Requests that one HTTP/2 connection may have open.
 const STREAMS_MAX: u32 = 256;
@@ -45,45 +44,51 @@ pub(super) enum Protocols {
 /// A listener that has its address and does not accept yet.
 #[derive(Debug)]
 pub(super) struct Bound {
-    name: &'static str,
+    name: ListenerName,
     pub(super) addr: SocketAddr,
     listener: TcpListener,
 }
 
 impl Bound {
-    pub(super) async fn new(name: &'static str, addr: SocketAddr) -> Result<Self, ListenError> {
+    pub(super) async fn new(name: ListenerName, addr: SocketAddr) -> Result<Self, ListenError> {
         // The public listener's key is the predecessor's.
-        let key = if name == "public" { "http" } else { name };
+        let key = if name == ListenerName::Public { "http" } else { name.as_str() };
         let failed = |problem| ListenError { listener: key, addr, problem };
         let listener = TcpListener::bind(addr).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        tracing::info!(listener = name, %addr, "listening");
+        tracing::info!(listener = name.as_str(), %addr, "listening");
         Ok(Self { name, addr, listener })
     }
 
-    /// Serves until `stopping` turns true, then until the requests in progress are answered.
+    /// Serves until `stopping` turns true, then until the requests in progress are answered. It keeps `connections_max`
+    /// connections open; further ones wait in the system's queue.
     pub(super) async fn serve(
         self,
         router: Router,
         protocols: Protocols,
+        connections_max: usize,
         mut stopping: watch::Receiver<bool>,
     ) {
         let builder = builder(protocols);
         let open = GracefulShutdown::new();
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let slots = Arc::new(Semaphore::new(connections_max));
         loop {
             let (stream, slot) = tokio::select! {
-                accepted = accept(&self.listener, &slots) => accepted,
+                accepted = accept(&self, &slots) => accepted,
                 _ = stopping.wait_for(|stop| *stop) => break,
             };
             let service = TowerToHyperService::new(router.clone());
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             let connection = open.watch(connection);
+            let (name, slots) = (self.name, slots.clone());
+            let open_now = move || connections_max.saturating_sub(slots.available_permits());
+            metrics::connections(name, open_now());
             tokio::spawn(async move {
-                let _slot = slot;
                 if let Err(err) = connection.await {
-                    tracing::debug!(error = err, listener = self.name, "a connection broke");
+                    tracing::debug!(error = err, listener = name.as_str(), "a connection broke");
                 }
+                drop(slot);
+                metrics::connections(name, open_now());
             });
         }
         drop(self.listener);
@@ -107,20 +112,21 @@ fn builder(protocols: Protocols) -> Builder<TokioExecutor> {
 }
 
 async fn accept(
-    listener: &TcpListener,
+    bound: &Bound,
     slots: &Arc<Semaphore>,
 ) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
     // The semaphore is never closed, so there is always a slot in the end.
     let slot = slots.clone().acquire_owned().await.ok();
     loop {
-        match listener.accept().await {
+        match bound.listener.accept().await {
             Ok((stream, _)) => {
                 // Without it a reply waits for the acknowledgement of the one before; failing costs only that.
                 let _ = stream.set_nodelay(true);
                 return (stream, slot);
             }
             Err(err) => {
-                tracing::warn!(error = %err, "a connection was not accepted");
+                metrics::accept_failed(bound.name);
+                tracing::warn!(error = %err, listener = bound.name.as_str(), "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

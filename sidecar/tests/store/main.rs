@@ -13,6 +13,7 @@ mod migrations;
 mod model;
 mod orders;
 mod outbox;
+mod overload;
 mod prices;
 mod protocol;
 mod replay;

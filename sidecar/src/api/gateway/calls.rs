@@ -33,6 +33,7 @@ use self::kind::Call;
 use super::Gateways;
 use crate::api::body::{self, Limit};
 use crate::api::reply::{self, language};
+use crate::metrics::{self, Shed};
 
 mod answer;
 mod faults;
@@ -71,6 +72,7 @@ async fn call<C: Call>(State(gateways): State<Gateways>, request: Request) -> Re
     }
     let slots = gateways.call_slots.clone();
     let Ok(slots) = slots.try_acquire_many_owned(slots_of(announced(request.headers()))) else {
+        metrics::shed(Shed::Calls);
         let detail = "too many requests at once; send the same request again";
         return reply::come_again(language, Code::Overloaded, detail);
     };

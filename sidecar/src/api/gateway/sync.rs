@@ -12,6 +12,7 @@ use super::Gateways;
 use crate::api::body::{self, Limit};
 use crate::api::reply::{self, language};
 use crate::app::App;
+use crate::metrics::{self, Shed};
 
 /// Messages that are read and answered at the same time; each may hold a body of [`BODY_BYTES_MAX`].
 pub(super) const SYNCS_IN_FLIGHT_MAX: usize = 128;
@@ -24,6 +25,7 @@ pub(super) async fn sync(State(gateways): State<Gateways>, request: Request) -> 
         return reply::unauthorized(language, "show a gateway token: Authorization: Bearer …");
     }
     let Ok(slot) = gateways.sync_slots.clone().try_acquire_owned() else {
+        metrics::shed(Shed::Sync);
         return reply::come_again(
             language,
             Code::Overloaded,

@@ -65,7 +65,11 @@ async fn one(app: &App, request: &CheckRequest) -> Result<CheckReply, CallError>
 
 /// Tells all of them; one whose rows cannot be read fails alone.
 async fn from_database(app: &App, requests: &[CheckRequest]) -> Vec<Result<CheckReply, CallError>> {
-    match together(app, requests).await {
+    // Waited for without a connection; the caller gives up when its time is over.
+    let turn = app.turns.checks.acquire().await;
+    let told = together(app, requests).await;
+    drop(turn);
+    match told {
         Ok(told) => told,
         Err(err) if err.is_row_fault() && 1 < requests.len() => {
             tracing::warn!(error = %err, requests = requests.len(), "a check among others failed; they are told in parts");

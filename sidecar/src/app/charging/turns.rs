@@ -22,7 +22,7 @@ use super::ticket::Ticket;
 use super::transaction::{self, Concluded, Fences};
 use super::{CallError, Outcome, Request, alone};
 use crate::app::App;
-use crate::metrics;
+use crate::metrics::{self, Shed};
 
 /// The most requests that one transaction decides.
 const TURN_MAX: usize = 256;
@@ -32,6 +32,10 @@ const GATHER: Duration = Duration::from_millis(1);
 
 /// The part of the database's connections that turns of many accounts may have at once, and turns of one account likewise.
 const CONNECTIONS_PART: u32 = 4;
+
+/// The part of the database's connections that checks may have at once. Beside it, and beside that of callbacks, some are
+/// left for what gateways report, whatever others ask.
+const CHECKS_PART: u32 = 8;
 
 /// The most accounts that may be in turns of their own at once; most of them wait for their lock.
 const ALONE_MAX: usize = 32;
@@ -71,6 +75,8 @@ pub(in crate::app) struct Turns {
     shared_max: usize,
     /// Transactions of turns of one account.
     pub(super) alone: Semaphore,
+    /// Checks that read the database.
+    pub(super) checks: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +100,9 @@ impl Turns {
     /// Turns on a pool of this many connections.
     pub(in crate::app) fn new(connections: u32) -> Self {
         let part = usize::try_from((connections / CONNECTIONS_PART).max(1)).unwrap_or(1);
-        Self { state: Mutex::default(), shared_max: part, alone: Semaphore::new(part) }
+        let checks = usize::try_from((connections / CHECKS_PART).max(1)).unwrap_or(1);
+        let (alone, checks) = (Semaphore::new(part), Semaphore::new(checks));
+        Self { state: Mutex::default(), shared_max: part, alone, checks }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -168,7 +176,10 @@ pub(super) fn submit(app: &App, items: Vec<Item>) {
             let account = item.account.clone();
             match state.queue.room_for(&account) {
                 Ok(()) => state.queue.push(&account, item),
-                Err(full) => item.reply(Err(CallError::Overloaded { count: full.count })),
+                Err(full) => {
+                    metrics::shed(Shed::Calls);
+                    item.reply(Err(CallError::Overloaded { count: full.count }));
+                }
             }
         }
         let is_busy = 0 < state.shared && state.queue.len() < TURN_MAX;

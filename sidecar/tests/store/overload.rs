@@ -1,0 +1,134 @@
+//! More than the sidecar can take: what is turned away, what gets through, and that it recovers.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use farebox_sidecar::store::Store;
+use sqlx::Executor as _;
+
+use crate::database::Database;
+use crate::fixture::Fixture;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_message_gets_through_a_flood_of_checks() {
+    let farebox = Arc::new(Fixture::new(&[("asset", 10)], &[]).await);
+    farebox.check("u", "asset", 1).await.unwrap();
+    // Checks read this table, and stand still while somebody has locked it.
+    let mut lock = farebox.database.pool.acquire().await.unwrap();
+    lock.execute("LOCK TABLES free_quota WRITE").await.unwrap();
+    let flood: Vec<_> = (0..200)
+        .map(|_| {
+            let farebox = farebox.clone();
+            tokio::spawn(async move { farebox.check("u", "asset", 1).await })
+        })
+        .collect();
+    let stuck = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist
+         WHERE db = '{}' AND state LIKE 'Waiting for table metadata lock'",
+        farebox.database.name
+    );
+    wait_until(async || farebox.database.rows(stuck.as_str()).await != ["0"]).await;
+    farebox.gateway("edge-1").send(vec![], vec![], vec![]).await;
+    lock.execute("UNLOCK TABLES").await.unwrap();
+    for check in flood {
+        assert!(check.await.unwrap().unwrap().allowed);
+    }
+}
+
+async fn wait_until(condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "it did not come to that");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A sidecar of its own process, with few file descriptors. It is killed when this is dropped.
+struct Sidecar {
+    process: Child,
+    addresses: serde_json::Value,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Sidecar {
+    async fn start(database: &Database, descriptors: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = &database.options;
+        let source = format!(
+            "{}@tcp({}:{})/{}",
+            options.get_username(),
+            options.get_host(),
+            options.get_port(),
+            database.name
+        );
+        let config = "server: { http: { addr: '127.0.0.1:0' }, internal: { addr: '127.0.0.1:0' }, admin: { addr: '127.0.0.1:0' } }
+billing: { prices: { asset: 1 } }\n";
+        std::fs::write(directory.path().join("farebox.yaml"), config).unwrap();
+        let script = format!("ulimit -n {descriptors}; exec \"$0\" serve --ready-file ready");
+        let process = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_farebox")])
+            .current_dir(directory.path())
+            .env_clear()
+            .envs([
+                ("FAREBOX_DATABASE_SOURCE", source.as_str()),
+                ("FAREBOX_GATEWAY_TOKEN", "t0ken"),
+            ])
+            .stdin(Stdio::null())
+            .stderr(std::fs::File::create(directory.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let ready = directory.path().join("ready");
+        let log = directory.path().join("log");
+        let mut sidecar =
+            Self { process, addresses: serde_json::Value::Null, _directory: directory };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !ready.exists() {
+            let text = || std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the sidecar is not ready: {}", text());
+            tokio::task::yield_now().await;
+        }
+        sidecar.addresses = serde_json::from_slice(&std::fs::read(ready).unwrap()).unwrap();
+        sidecar
+    }
+
+    fn address(&self, listener: &str) -> SocketAddr {
+        self.addresses[listener].as_str().unwrap().parse().unwrap()
+    }
+
+    /// The status of a GET, or nothing when no answer came in time.
+    fn get(&self, listener: &str, path: &str, patience: Duration) -> Option<String> {
+        let mut stream = TcpStream::connect(self.address(listener)).ok()?;
+        stream.set_read_timeout(Some(patience)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: farebox\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer.split(' ').nth(1)?.to_owned())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_descriptors_are_outlived() {
+    let database = Database::create().await;
+    Store::connect(&database.options, 2).await.unwrap().migrate().await.unwrap();
+    let sidecar = Sidecar::start(&database, 128).await;
+    let patience = Duration::from_secs(20);
+    let crowd: Vec<TcpStream> =
+        (0..300).map(|_| TcpStream::connect(sidecar.address("public")).unwrap()).collect();
+    // The other listeners and the database have descriptors of their own.
+    assert_eq!(sidecar.get("admin", "/healthz", patience).as_deref(), Some("200"));
+    assert_eq!(sidecar.get("admin", "/readyz", patience).as_deref(), Some("200"));
+    assert_eq!(sidecar.get("internal", "/", patience).as_deref(), Some("404"));
+    drop(crowd);
+    assert_eq!(sidecar.get("public", "/health", patience).as_deref(), Some("200"));
+}
