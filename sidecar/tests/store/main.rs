@@ -4,6 +4,7 @@ mod calls;
 mod concurrency;
 mod credit;
 mod database;
+mod explain;
 mod faults;
 mod fixture;
 mod invariants;
