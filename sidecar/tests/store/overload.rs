@@ -121,10 +121,10 @@ billing: { prices: { asset: 1 } }\n";
 async fn more_connections_than_descriptors_are_outlived() {
     let database = Database::create().await;
     Store::connect(&database.options, 2).await.unwrap().migrate().await.unwrap();
-    let sidecar = Sidecar::start(&database, 128).await;
+    let sidecar = Sidecar::start(&database, 104).await;
     let patience = Duration::from_secs(20);
     let crowd: Vec<TcpStream> =
-        (0..300).map(|_| TcpStream::connect(sidecar.address("public")).unwrap()).collect();
+        (0..120).map(|_| TcpStream::connect(sidecar.address("public")).unwrap()).collect();
     // The other listeners and the database have descriptors of their own.
     assert_eq!(sidecar.get("admin", "/healthz", patience).as_deref(), Some("200"));
     assert_eq!(sidecar.get("admin", "/readyz", patience).as_deref(), Some("200"));
