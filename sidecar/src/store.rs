@@ -53,6 +53,10 @@ const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 const SESSION_VARIABLES: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
      innodb_lock_wait_timeout = 2";
 
+/// On a node of a Galera cluster, BEGIN waits until the node has everything that any node has committed: what was told to
+/// somebody through another node is seen. Servers that cannot be such a node do not know the variable, or ignore it.
+const SEE_ALL_NODES: &str = "SET SESSION wsrep_sync_wait = 1";
+
 /// A transaction in progress.
 pub(crate) type Tx = Transaction<'static, MySql>;
 
@@ -186,7 +190,10 @@ async fn knock(options: &MySqlConnectOptions) -> Result<(), StoreError> {
 async fn set_session(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     connection.execute(SESSION).await?;
     connection.execute(SESSION_VARIABLES).await?;
-    Ok(())
+    match connection.execute(SEE_ALL_NODES).await {
+        Err(err) if error::is_unknown_variable(&err) => Ok(()),
+        outcome => outcome.map(drop),
+    }
 }
 
 /// Ends a transaction: COMMIT for a value, ROLLBACK for an error.

@@ -2,6 +2,9 @@
 //!
 //! Nobody else changes an account's balance, quotas and leases while its row is locked, so what is decided here holds
 //! when it is written; the statements check it once more.
+//!
+//! Whoever writes a row of an account writes the account's own row as well. On one server its lock is enough; between the
+//! nodes of a cluster that row is what two transactions collide on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,7 +75,8 @@ pub(super) struct Books {
     journal: Vec<JournalLine>,
     /// What leases held that were taken back from silent gateways.
     reclaimed: Loss,
-    /// Accounts whose rows changed, and whose invariants are due therefore.
+    /// Accounts of which rows were written, and not yet their own row: it names what is to be checked, and it makes nodes of
+    /// a cluster notice that two of them changed the same account.
     touched: BTreeSet<AccountId>,
 }
 
@@ -243,6 +247,7 @@ impl Books {
             .collect();
         free_quota::create(tx, &new).await?;
         for NewQuota { key, total, .. } in new {
+            self.touched.insert(key.account.clone());
             let quota = Quota { key: key.clone(), total, used: 0, held: 0, fence: 0 };
             self.quotas.insert(key.clone(), Tracked::new(quota));
         }
@@ -364,30 +369,25 @@ impl Books {
         self.store_balances(tx).await
     }
 
-    /// Notes whose rows are about to be written. A lease that was only heard of again is as sound as before.
+    /// Notes whose rows are about to be written.
     fn note_touched(&mut self) {
         let records = self.records.iter().map(|row| &row.account);
         let journal = self.journal.iter().map(|row| &row.account);
-        let reservations = self.new_reservations.iter().map(|row| &row.account);
-        let ended = self.reservations.values().filter(|row| row.is_changed());
-        let quotas = self.quotas.values().filter(|row| row.is_changed());
-        let touched: Vec<AccountId> = records
-            .chain(journal)
-            .chain(reservations)
-            .chain(self.legs.iter().map(|row| &row.account))
-            .chain(self.charge_refunds.iter().map(|row| &row.account))
-            .chain(ended.map(|row| &row.current.account))
-            .chain(quotas.map(|row| &row.current.key.account))
-            .cloned()
-            .collect();
-        self.touched.extend(touched);
+        let legs = self.legs.iter().map(|row| &row.account);
+        let new = self.new_reservations.iter().map(|row| &row.account);
+        let refunds = self.charge_refunds.iter().map(|row| &row.account);
+        let reservations = changed(self.reservations.values()).map(|row| &row.account);
+        let charges = changed(self.charges.values()).map(|row| &row.account);
+        let quotas = changed(self.quotas.values()).map(|quota| &quota.key.account);
+        let calls = new.chain(reservations).chain(charges).chain(refunds);
+        let accounts = records.chain(journal).chain(legs).chain(calls).chain(quotas);
+        self.touched.extend(accounts.cloned());
         self.note_touched_leases();
     }
 
     fn note_touched_leases(&mut self) {
-        let leases = self.leases.values().filter(|row| row.stored.units != row.current.units);
-        let accounts: Vec<AccountId> = leases.map(|row| row.current.key.account.clone()).collect();
-        self.touched.extend(accounts);
+        let leases = changed(self.leases.values()).map(|lease| &lease.key.account);
+        self.touched.extend(leases.cloned());
     }
 
     async fn store_leases(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
@@ -462,6 +462,13 @@ impl Books {
         self.balances.values_mut().filter(|balance| balance.is_changed()).for_each(Tracked::saved);
         Ok(())
     }
+}
+
+/// The rows that are not as they are stored.
+fn changed<'a, T: Clone + PartialEq + 'a>(
+    rows: impl Iterator<Item = &'a Tracked<T>>,
+) -> impl Iterator<Item = &'a T> {
+    rows.filter(|row| row.is_changed()).map(|row| &row.current)
 }
 
 fn record_refund(Tracked { stored, current }: &Tracked<Charged>) -> RecordRefund<'_> {

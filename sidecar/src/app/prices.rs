@@ -45,7 +45,7 @@ pub(super) async fn seed(app: &App) -> Result<usize, StoreError> {
 }
 
 async fn seed_once(tx: &mut MySqlConnection, app: &App) -> Result<usize, StoreError> {
-    job_lease::lock(tx, JOB).await?;
+    job_lease::take_turn(tx, JOB).await?;
     let now = store::now(tx).await?;
     let prices = &app.settings.prices;
     let active = price_version::book(tx, now, OnCorrupt::Fail).await?;

@@ -17,6 +17,8 @@ label! {
     GaveWay {
         /// A deadlock.
         Deadlock = "1213",
+        /// Group Replication: another node's transaction was first.
+        Certification = "3101",
         /// A row lock that was not had in time.
         LockWait = "1205",
         /// MariaDB: the row changed since the transaction's snapshot.

@@ -98,20 +98,28 @@ pub enum StoreError {
 }
 
 /// What a server says to a transaction that has to give way.
-const GIVES_WAY: [(u16, GaveWay); 4] = [
+///
+/// In a cluster that certifies transactions, another node's may be the one: Galera says 1213, also to a COMMIT; Group
+/// Replication says 3101.
+const GIVES_WAY: [(u16, GaveWay); 5] = [
     (1213, GaveWay::Deadlock),
+    (3101, GaveWay::Certification),
     (1205, GaveWay::LockWait),
     (1020, GaveWay::SnapshotConflict),
     (3572, GaveWay::NoWait),
 ];
 
-/// What a server says that shuts down, is full, or became a replica.
-const UNREACHABLE: [u16; 6] = [1040, 1053, 1290, 1836, 1927, 3169];
+/// What a server says that shuts down, is full, became a replica, or is cut off from its cluster (1047, 3100).
+const UNREACHABLE: [u16; 8] = [1040, 1047, 1053, 1290, 1836, 1927, 3100, 3169];
+
+/// What a node says whose COMMIT failed, or was interrupted, after the cluster may have heard of it.
+const COMMIT_UNKNOWN: [u16; 2] = [1180, 1317];
 
 /// CHECK (MySQL, MariaDB), range, NULL, length, value, duplicate, division by zero.
 const ROW_FAULTS: [u16; 10] = [3819, 4025, 1690, 1264, 1048, 1406, 1366, 1292, 1062, 1365];
 
 const DUPLICATE: u16 = 1062;
+const UNKNOWN_VARIABLE: u16 = 1193;
 
 impl From<sqlx::Error> for StoreError {
     fn from(err: sqlx::Error) -> Self {
@@ -133,8 +141,10 @@ impl From<sqlx::Error> for StoreError {
 impl StoreError {
     /// A failed COMMIT: an answer of the server is an answer, silence is not.
     pub(crate) fn from_commit(err: sqlx::Error) -> Self {
+        let is_unknown = error_number(&err).is_some_and(|number| COMMIT_UNKNOWN.contains(&number));
         match Self::from(err) {
             Self::Unreachable(err) => Self::CommitUnknown(err),
+            Self::Driver(err) if is_unknown => Self::CommitUnknown(err),
             other => other,
         }
     }
@@ -204,6 +214,11 @@ pub(crate) fn is_new<T>(inserted: Result<T, sqlx::Error>) -> Result<bool, StoreE
         Err(err) if err.is_duplicate() => Ok(false),
         Err(err) => Err(err),
     }
+}
+
+/// Whether a server does not know a variable of its session.
+pub(super) fn is_unknown_variable(err: &sqlx::Error) -> bool {
+    error_number(err) == Some(UNKNOWN_VARIABLE)
 }
 
 fn error_number(err: &sqlx::Error) -> Option<u16> {

@@ -5,8 +5,8 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use farebox_core::id::{AccountId, ServiceName};
 
-use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, json, read_all, require_changed};
+use crate::store::{StoreError, is_new};
 
 const TABLE: &str = "free_quota";
 
@@ -115,7 +115,7 @@ pub(crate) async fn find_month(
     read_all(&rows, OnCorrupt::Fail, read)
 }
 
-/// Creates rows. The account is locked, so nobody else creates the same ones.
+/// Creates rows. The account is locked, so nobody else creates the same ones, unless through another node of a cluster.
 pub(crate) async fn create(
     connection: &mut MySqlConnection,
     quotas: &[NewQuota<'_>],
@@ -123,7 +123,7 @@ pub(crate) async fn create(
     if quotas.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT INTO free_quota
            (free_quota_id, user_id, service_name, reset_month, total_quota, used_quota, held_quota, created_at, updated_at)
          SELECT new.id, new.account, new.service, new.month, new.total, 0, 0, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3)
@@ -137,8 +137,8 @@ pub(crate) async fn create(
     )
     .bind(json(&quotas))
     .execute(connection)
-    .await?;
-    Ok(())
+    .await;
+    if is_new(inserted)? { Ok(()) } else { Err(StoreError::Raced { table: TABLE }) }
 }
 
 /// Adds the changes, guarded: used and held never beyond the total, and never by a holder of the lock that was replaced.

@@ -9,10 +9,7 @@ use crate::store::StoreError;
 use crate::store::column::micros;
 
 /// Locks the job's row until the transaction ends; it is created when it is missing.
-pub(crate) async fn lock(
-    connection: &mut MySqlConnection,
-    job: &'static str,
-) -> Result<MySqlRow, StoreError> {
+async fn lock(connection: &mut MySqlConnection, job: &'static str) -> Result<MySqlRow, StoreError> {
     sqlx::query(
         "INSERT INTO job_lease (name, owner, token, until) VALUES (?, '', 0, UTC_TIMESTAMP(3))
          ON DUPLICATE KEY UPDATE name = job_lease.name",
@@ -27,6 +24,20 @@ pub(crate) async fn lock(
     .fetch_one(connection)
     .await?;
     Ok(row)
+}
+
+/// Waits until nobody else has this turn, and keeps it until the transaction ends. The row changes, which nodes of a
+/// cluster notice where their locks do not reach each other.
+pub(crate) async fn take_turn(
+    connection: &mut MySqlConnection,
+    job: &'static str,
+) -> Result<(), StoreError> {
+    lock(connection, job).await?;
+    sqlx::query("UPDATE job_lease SET token = token + 1 WHERE name = ?")
+        .bind(job)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Takes the job or keeps it for `ttl`; its token, or `None` while another sidecar has it.

@@ -321,6 +321,24 @@ pub(crate) async fn mark_paid(
     require_changed(TABLE, 1, changed)
 }
 
+/// Changes nothing of a locked order but its time: nodes of a cluster, whose locks do not reach each other, notice by it
+/// that two of them have acted on the same order.
+pub(crate) async fn touch(
+    connection: &mut MySqlConnection,
+    order_id: &str,
+) -> Result<(), StoreError> {
+    let changed = sqlx::query(
+        "UPDATE recharge_order SET updated_at = IF(updated_at = UTC_TIMESTAMP(3),
+           UTC_TIMESTAMP(3) + INTERVAL 1000 MICROSECOND, UTC_TIMESTAMP(3))
+         WHERE order_id = ?",
+    )
+    .bind(order_id)
+    .execute(connection)
+    .await?
+    .rows_affected();
+    require_changed(TABLE, 1, changed)
+}
+
 /// Notes how much of a locked, paid order has gone back.
 pub(crate) async fn mark_refunded(
     connection: &mut MySqlConnection,

@@ -162,7 +162,9 @@ pub(crate) async fn create(
 }
 
 /// Adds the changes, guarded: never held beyond the balance, and never on another state than the one they were computed on.
-/// A change of nothing says that other rows of the account changed: its invariants are due.
+///
+/// A change of nothing changes the row as well. It says that other rows of the account changed, so its invariants are due;
+/// and it makes nodes of a cluster, whose row locks do not reach each other, notice that two of them changed the account.
 pub(crate) async fn update(
     connection: &mut MySqlConnection,
     changes: &[BalanceChange<'_>],

@@ -212,6 +212,7 @@ async fn take(
         ask_after: Some(FIRST_PAUSE.max(2 * app.payment_timeout())),
     };
     recharge_refund::insert(tx, &row).await?;
+    recharge_order::touch(tx, &order.order_id).await?;
     let line = AuditLine {
         actor: &new.actor,
         action: "order.refund",
