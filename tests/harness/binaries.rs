@@ -53,6 +53,21 @@ pub fn clock_library() -> Result<PathBuf, StackError> {
     find("libfaketime", "FAREBOX_LIBFAKETIME", found.unwrap_or(usual))
 }
 
+/// A MySQL server to run instead of MariaDB, when `FAREBOX_TEST_MYSQLD` names one.
+pub fn mysqld() -> Result<Option<PathBuf>, StackError> {
+    const VARIABLE: &str = "FAREBOX_TEST_MYSQLD";
+    if env::var_os(VARIABLE).is_none() {
+        return Ok(None);
+    }
+    find("the MySQL server", VARIABLE, PathBuf::new()).map(Some)
+}
+
+/// The library that makes MariaDB servers a cluster, of Debian's package `galera-4`.
+pub fn galera_library() -> Result<PathBuf, StackError> {
+    let usual = PathBuf::from("/usr/lib/galera/libgalera_smm.so");
+    find("the Galera library", "FAREBOX_GALERA", usual)
+}
+
 fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }

@@ -1,19 +1,20 @@
-//! A private MariaDB.
+//! A private MariaDB, or MySQL when `FAREBOX_TEST_MYSQLD` names its server.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{self, Command, Stdio};
 
 use crate::child::{Child, Recipe};
+use crate::part::Part;
 use crate::{StackError, binaries, port};
 
 /// The schema that the sidecar uses, as the predecessor named it.
 pub const SCHEMA: &str = "billing_service";
 
 /// Settings of the server. Commits are as durable as in production; what is left out is only room and comfort.
-const SETTINGS: [&str; 10] = [
+pub(crate) const SETTINGS: [&str; 10] = [
     "--bind-address=127.0.0.1",
     "--skip-name-resolve",
     "--skip-log-bin",
@@ -40,11 +41,12 @@ impl Drop for Held {
     }
 }
 
-/// A MariaDB server with its own data directory.
+/// A MariaDB server with its own data directory, or the address behind which one is.
 #[derive(Debug)]
 pub struct Database {
-    child: Child,
-    socket: PathBuf,
+    child: Part<Child>,
+    /// How the client is told where to go.
+    place: Vec<String>,
     addr: SocketAddr,
 }
 
@@ -55,12 +57,19 @@ impl Database {
         // A server that starts removes the temporary tables that it finds: it must not find those of a neighbour.
         let temporary = folder.join("mariadb.tmp");
         fs::create_dir(&temporary).map_err(StackError::system(format!("mkdir {temporary:?}")))?;
-        let (installing, tmpdir) = (data.clone(), temporary.clone());
-        let installed = tokio::task::spawn_blocking(move || install(&installing, &tmpdir)).await;
+        let mysqld = binaries::mysqld()?;
+        let (installing, tmpdir, program) = (data.clone(), temporary.clone(), mysqld.clone());
+        let install = move || match program {
+            Some(program) => install_mysql(&program, &installing),
+            None => install(&installing, &tmpdir),
+        };
+        let installed = tokio::task::spawn_blocking(install).await;
         installed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
 
         let addr = port::free();
-        let recipe = Recipe::new("mariadb", &binaries::system("mariadbd")?, folder)
+        let only_mysql: &[&str] = if mysqld.is_some() { &["--mysqlx=OFF"] } else { &[] };
+        let program = mysqld.map_or_else(|| binaries::system("mariadbd"), Ok)?;
+        let recipe = Recipe::new("mariadb", &program, folder)
             .arg("--no-defaults")
             .arg(format!("--datadir={}", data.display()))
             .arg(format!("--tmpdir={}", temporary.display()))
@@ -68,13 +77,36 @@ impl Database {
             .arg(format!("--pid-file={}", folder.join("mariadb.pid").display()))
             .arg(format!("--port={}", addr.port()))
             .args(SETTINGS)
+            .args(only_mysql)
             .args(runs_as_root().then_some("--user=root"));
-        let database = Self { child: Child::start(recipe)?, socket, addr };
+        let database = Self::of(Child::start(recipe)?, &socket, addr);
         database.ready().await?;
-        database.sql_in(None, &format!("CREATE DATABASE {SCHEMA}"))?;
-        database.sql_in(None, "CREATE USER farebox@'%' IDENTIFIED BY 'farebox'")?;
-        database.sql_in(None, &format!("GRANT ALL ON {SCHEMA}.* TO farebox@'%'"))?;
+        database.create_schema()?;
         Ok(database)
+    }
+
+    /// A server that was started already.
+    pub(crate) fn of(child: Child, socket: &Path, addr: SocketAddr) -> Self {
+        let place = vec![format!("--socket={}", socket.display())];
+        Self { child: Part::new("the server", Some(child)), place, addr }
+    }
+
+    /// A server that somebody else starts and stops, such as whichever node of a cluster a router has chosen.
+    pub(crate) fn at(addr: SocketAddr) -> Self {
+        let place = vec![
+            "--protocol=tcp".to_owned(),
+            format!("--host={}", addr.ip()),
+            format!("--port={}", addr.port()),
+        ];
+        Self { child: Part::new("the server, which is not its own", None), place, addr }
+    }
+
+    /// Creates the schema and a user for the sidecar.
+    pub(crate) fn create_schema(&self) -> Result<(), StackError> {
+        self.sql_in(None, &format!("CREATE DATABASE {SCHEMA}"))?;
+        self.sql_in(None, "CREATE USER farebox@'%' IDENTIFIED BY 'farebox'")?;
+        self.sql_in(None, &format!("GRANT ALL ON {SCHEMA}.* TO farebox@'%'"))?;
+        Ok(())
     }
 
     /// The data source as the predecessor wrote it.
@@ -143,7 +175,13 @@ impl Database {
     }
 
     async fn ready(&self) -> Result<(), StackError> {
-        self.child.ready(async || self.sql_in(None, "SELECT 1").is_ok()).await
+        self.ready_when("SELECT 1", 1).await
+    }
+
+    /// Waits until a query gives so many rows.
+    pub(crate) async fn ready_when(&self, query: &str, rows: usize) -> Result<(), StackError> {
+        let is_ready = || self.sql_in(None, query).is_ok_and(|found| found.len() == rows);
+        self.child.ready(async || is_ready()).await
     }
 
     fn sql_in(
@@ -162,7 +200,7 @@ impl Database {
         let mut command = Command::new(binaries::system("mariadb")?);
         command
             .arg("--no-defaults")
-            .arg(format!("--socket={}", self.socket.display()))
+            .args(&self.place)
             .args([
                 "--user=root",
                 "--batch",
@@ -174,7 +212,7 @@ impl Database {
     }
 }
 
-fn install(data: &Path, temporary: &Path) -> Result<(), StackError> {
+pub(crate) fn install(data: &Path, temporary: &Path) -> Result<(), StackError> {
     let mut command = Command::new(binaries::system("mariadb-install-db")?);
     command
         .arg("--no-defaults")
@@ -186,8 +224,18 @@ fn install(data: &Path, temporary: &Path) -> Result<(), StackError> {
     output(command).map(drop)
 }
 
+fn install_mysql(mysqld: &Path, data: &Path) -> Result<(), StackError> {
+    let mut command = Command::new(mysqld);
+    command
+        .arg("--no-defaults")
+        .arg(format!("--datadir={}", data.display()))
+        .args(["--initialize-insecure", "--innodb-log-file-size=48M"])
+        .args(runs_as_root().then_some("--user=root"));
+    output(command).map(drop)
+}
+
 /// MariaDB refuses to run as root unless it is told that this is meant.
-fn runs_as_root() -> bool {
+pub(crate) fn runs_as_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 

@@ -27,10 +27,12 @@ pub mod client;
 pub mod cut;
 pub mod database;
 pub mod envoy;
+pub mod galera;
 pub mod part;
 pub mod payment;
 pub mod port;
 pub mod redis;
+pub mod router;
 pub mod scratch;
 pub mod sidecar;
 pub mod stack;
@@ -41,6 +43,7 @@ pub mod wait;
 use std::sync::LazyLock;
 
 pub use client::{Answer, Client, Tally};
+pub use galera::Galera;
 pub use payment::PaymentService;
 pub use stack::{Account, Gateway, Plan, Stack};
 

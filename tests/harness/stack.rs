@@ -289,9 +289,23 @@ impl Stack {
     /// Like [`Self::start`]; `tell` hears the name of each part that is about to start.
     pub async fn start_telling(plan: Plan, tell: impl Fn(&str)) -> Result<Self, StackError> {
         let scratch = Scratch::new()?;
-        let folder = scratch.path();
         tell("MariaDB");
-        let database = Database::start(folder).await?;
+        let database = Database::start(scratch.path()).await?;
+        Self::start_in(scratch, plan, database, tell).await
+    }
+
+    /// Starts everything else on a database that is there.
+    pub async fn start_on(plan: Plan, database: Database) -> Result<Self, StackError> {
+        Self::start_in(Scratch::new()?, plan, database, |_| {}).await
+    }
+
+    async fn start_in(
+        scratch: Scratch,
+        plan: Plan,
+        database: Database,
+        tell: impl Fn(&str),
+    ) -> Result<Self, StackError> {
+        let folder = scratch.path();
         tell("Redis");
         let redis = Redis::start(folder).await?;
         tell("upstream");
@@ -331,22 +345,32 @@ impl Stack {
 
     /// Starts a further sidecar of this name on the same database, with addresses of its own.
     pub async fn another_sidecar(&self, name: &str) -> Result<Sidecar, StackError> {
-        self.further_sidecar(name, None).await
+        self.further_sidecar(name, None, &self.database).await
+    }
+
+    /// The same on another node of the database.
+    pub async fn another_sidecar_on(
+        &self,
+        name: &str,
+        database: &Database,
+    ) -> Result<Sidecar, StackError> {
+        self.further_sidecar(name, None, database).await
     }
 
     /// The same, of which each run begins at this time by its own clock: `@2037-05-31 15:59:29`, in UTC.
     pub async fn another_sidecar_at(&self, name: &str, clock: &str) -> Result<Sidecar, StackError> {
-        self.further_sidecar(name, Some(clock)).await
+        self.further_sidecar(name, Some(clock), &self.database).await
     }
 
     async fn further_sidecar(
         &self,
         name: &str,
         clock: Option<&str>,
+        database: &Database,
     ) -> Result<Sidecar, StackError> {
         let addresses =
             Addresses { http: port::free(), internal: port::free(), admin: port::free() };
-        let source = self.database.source();
+        let source = database.source();
         let settings = self.plan.settings(addresses, source, &self.redis, &self.payment);
         let settings = Settings { clock, ..settings };
         Sidecar::start(self.scratch.path(), name, &settings).await

@@ -18,6 +18,13 @@ const PROGRAMS: [(&str, &str, &str); 6] = [
     ("setpriv", "util-linux", "ends the parts of the stack when the tests end"),
 ];
 
+/// The library that makes MariaDB servers a cluster, which is no program: where Debian puts it, the package, what it is for.
+const GALERA: (&str, &str, &str) = (
+    "/usr/lib/galera/libgalera_smm.so",
+    "galera-4",
+    "makes three databases of the tests a cluster",
+);
+
 /// What only tests run.
 const TEST_PROGRAMS: [(&str, &str, &str); 4] = [
     ("node", "nodejs", "runs the tests of the shipped arithmetic on wasm32"),
@@ -48,6 +55,7 @@ pub(crate) fn stack() -> Result<()> {
 /// What the tests need beyond the stack: what examples use, and a runner for wasm32 in Node.
 pub(crate) fn tests() -> Result<()> {
     packages(&TEST_PROGRAMS)?;
+    packages(&[GALERA])?;
     rust_target("wasm32-unknown-unknown", "the arithmetic that ships is tested as WebAssembly")?;
     wasm_runner().map(drop)
 }
@@ -63,8 +71,7 @@ pub(crate) fn lint() -> Result<()> {
 // === packages of the system ===
 
 fn packages(programs: &[(&str, &str, &str)]) -> Result<()> {
-    let missing: Vec<_> =
-        programs.iter().filter(|(program, ..)| place::program(program).is_none()).collect();
+    let missing: Vec<_> = programs.iter().filter(|(program, ..)| !is_there(program)).collect();
     let mut packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
     packages.dedup();
     if packages.is_empty() {
@@ -83,6 +90,11 @@ fn packages(programs: &[(&str, &str, &str)]) -> Result<()> {
     }
     apt(&["update"])?;
     apt(&command.split(' ').skip(1).collect::<Vec<_>>())
+}
+
+/// Whether a program is in the path, or a file where its full name says.
+fn is_there(program: &str) -> bool {
+    Path::new(program).is_file() || place::program(program).is_some()
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
