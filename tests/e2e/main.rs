@@ -9,6 +9,7 @@ mod contract;
 mod cut;
 mod drain;
 mod exactness;
+mod galera;
 mod gateways;
 mod jwt;
 mod load;
