@@ -4,6 +4,7 @@
 //! differently, starts a stack of its own.
 
 mod calls;
+mod cold;
 mod configuration;
 mod contract;
 mod cut;
