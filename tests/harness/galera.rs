@@ -205,7 +205,17 @@ fn start(
     );
     let path = env::var_os("PATH").unwrap_or_default();
     let path: OsString = [folder.as_os_str(), ":".as_ref(), &path].into_iter().collect();
-    let recipe = Recipe::new(name, &binaries::system("mariadbd")?, folder)
+    let server = binaries::system("mariadbd")?;
+    // A server that gives up root by itself is no longer ended with this process: the kernel forgets that at the change.
+    let recipe = if runs_as_root() {
+        Recipe::new(name, &binaries::system("setpriv")?, folder)
+            .arg(format!("--reuid={}", user()))
+            .args(["--clear-groups", "--pdeathsig", "KILL", "--"])
+            .arg(server)
+    } else {
+        Recipe::new(name, &server, folder)
+    };
+    let recipe = recipe
         .env("PATH", path)
         .arg("--no-defaults")
         .arg(format!("--datadir={}", data.display()))
@@ -222,8 +232,7 @@ fn start(
         .arg("--wsrep-node-address=127.0.0.1")
         .arg(format!("--wsrep-sst-method={TRANSFER_METHOD}"))
         .arg(format!("--wsrep-provider-options={provider}"))
-        .args(begins.then_some("--wsrep-new-cluster"))
-        .args(runs_as_root().then(|| format!("--user={}", user())));
+        .args(begins.then_some("--wsrep-new-cluster"));
     Ok(Database::of(Child::start(recipe)?, &socket, *sql))
 }
 
