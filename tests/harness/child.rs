@@ -188,6 +188,16 @@ impl Child {
         self.end(Signal::KILL);
     }
 
+    /// Stops the process without ending it: it does nothing until [`Self::resume`].
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets the process go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Sends a signal that does not end the process, such as STOP.
     pub(crate) fn signal(&self, signal: Signal) {
         if let Some(child) = &*lock(&self.running) {

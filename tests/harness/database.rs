@@ -53,7 +53,12 @@ pub struct Database {
 impl Database {
     /// Makes a data directory in `folder` and starts a server on it, with the schema and a user for the sidecar.
     pub async fn start(folder: &Path) -> Result<Self, StackError> {
-        let (data, socket) = (folder.join("mariadb"), folder.join("mariadb.sock"));
+        Self::start_in(folder, &folder.join("mariadb")).await
+    }
+
+    /// The same with the data somewhere else, such as on a disk that can be filled.
+    pub async fn start_in(folder: &Path, data: &Path) -> Result<Self, StackError> {
+        let (data, socket) = (data.to_owned(), folder.join("mariadb.sock"));
         // A server that starts removes the temporary tables that it finds: it must not find those of a neighbour.
         let temporary = folder.join("mariadb.tmp");
         fs::create_dir(&temporary).map_err(StackError::system(format!("mkdir {temporary:?}")))?;
@@ -117,6 +122,11 @@ impl Database {
     /// The data source behind a proxy, which must be able to read what passes: without encryption.
     pub fn source_at(&self, proxy: SocketAddr) -> String {
         format!("farebox:farebox@tcp({proxy})/{SCHEMA}?parseTime=True&tls=false")
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Child {
+        &self.child
     }
 
     /// Where the server listens.

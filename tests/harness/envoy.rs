@@ -212,6 +212,11 @@ impl Envoy {
         lines.lines().filter_map(|line| line.rsplit(": ").next()?.trim().parse::<u64>().ok()).sum()
     }
 
+    /// The process.
+    pub fn process(&self) -> &Child {
+        &self.child
+    }
+
     /// The whole log.
     pub fn log(&self) -> String {
         self.child.log()

@@ -28,6 +28,7 @@ pub mod cut;
 pub mod database;
 pub mod envoy;
 pub mod galera;
+pub mod link;
 pub mod part;
 pub mod payment;
 pub mod port;

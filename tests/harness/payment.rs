@@ -75,6 +75,11 @@ impl PaymentService {
         Ok(service)
     }
 
+    /// The process.
+    pub fn process(&self) -> &Child {
+        &self.child
+    }
+
     /// Where `payment.v1` is.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.grpc

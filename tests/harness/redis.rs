@@ -38,6 +38,11 @@ impl Redis {
         Ok(redis)
     }
 
+    /// The process.
+    pub fn process(&self) -> &Child {
+        &self.child
+    }
+
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -98,6 +103,11 @@ impl Redis {
         answer.lines().next().unwrap_or_default().to_owned()
     }
 
+    /// Sends a command of words without blanks to a server that may be away.
+    pub fn try_command(&self, words: &[&str]) -> std::io::Result<String> {
+        self.ask(format!("{}\r\n", words.join(" ")).as_bytes())
+    }
+
     /// Sends a command and gives its answer: a line, for a value the line of its length and a line for itself.
     fn send(&self, words: &[&[u8]]) -> String {
         let mut command = format!("*{}\r\n", words.len()).into_bytes();
@@ -106,20 +116,22 @@ impl Redis {
             command.extend(*word);
             command.extend(b"\r\n");
         }
-        let ask = || -> std::io::Result<String> {
-            let mut stream = connect(self.addr)?;
-            stream.write_all(&command)?;
-            let (mut reader, mut answer) = (BufReader::new(stream), String::new());
-            reader.read_line(&mut answer)?;
-            if answer.starts_with('$') && !answer.starts_with("$-1") {
-                reader.read_line(&mut answer)?;
-            }
-            Ok(answer.trim_end().to_owned())
-        };
         let words = || String::from_utf8_lossy(&command).into_owned();
-        let answer = ask().unwrap_or_else(|err| panic!("redis: {:?}: {err}", words()));
+        let answer = self.ask(&command);
+        let answer = answer.unwrap_or_else(|err| panic!("redis: {:?}: {err}", words()));
         assert!(!answer.is_empty() && !answer.starts_with('-'), "redis: {:?}: {answer}", words());
         answer
+    }
+
+    fn ask(&self, command: &[u8]) -> std::io::Result<String> {
+        let mut stream = connect(self.addr)?;
+        stream.write_all(command)?;
+        let (mut reader, mut answer) = (BufReader::new(stream), String::new());
+        reader.read_line(&mut answer)?;
+        if answer.starts_with('$') && !answer.starts_with("$-1") {
+            reader.read_line(&mut answer)?;
+        }
+        Ok(answer.trim_end().to_owned())
     }
 
     async fn ready(&self) -> Result<(), StackError> {

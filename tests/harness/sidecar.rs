@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use crate::child::{Child, Recipe, inherited};
 use crate::client::Client;
 use crate::database::output;
+use crate::payment::CALLBACK_SECRET;
 use crate::tls::TlsFiles;
 use crate::{StackError, binaries};
 
@@ -58,29 +59,59 @@ pub struct Sidecar {
 
 /// What the sidecar is told about its neighbours and its prices.
 #[derive(Debug)]
-pub(crate) struct Settings<'a> {
-    pub(crate) addresses: Addresses,
-    pub(crate) database: String,
-    pub(crate) redis: SocketAddr,
-    pub(crate) prices: &'a [(&'a str, &'a str)],
-    pub(crate) free_quotas: &'a [(&'a str, u64)],
-    pub(crate) lease_ttl: &'a str,
-    pub(crate) currency: &'a str,
-    pub(crate) payment: Option<Payment<'a>>,
-    pub(crate) callback_secrets: &'a str,
-    /// What its own clock says when it starts, `@2037-05-31 15:59:29` in UTC; none: the time.
-    pub(crate) clock: Option<&'a str>,
+pub struct Settings<'a> {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// The database, as the predecessor wrote it.
+    pub database: String,
+    /// Where Redis is.
+    pub redis: SocketAddr,
+    /// Money per unit, by service.
+    pub prices: &'a [(&'a str, &'a str)],
+    /// Free units per month, by service.
+    pub free_quotas: &'a [(&'a str, u64)],
+    /// How long a lease stands without a renewal.
+    pub lease_ttl: &'a str,
+    /// Of all balances.
+    pub currency: &'a str,
+    /// The payment service, if there is one.
+    pub payment: Option<Payment<'a>>,
+    /// What callbacks are signed with, separated by commas.
+    pub callback_secrets: &'a str,
+    /// What its own clock says; none: the time.
+    pub clock: Option<Clock<'a>>,
+    /// Further variables of its environment.
+    pub variables: &'a [(&'a str, &'a str)],
 }
 
 /// What the sidecar is told about the payment service.
 #[derive(Debug)]
-pub(crate) struct Payment<'a> {
-    pub(crate) grpc: SocketAddr,
-    pub(crate) timeout: &'a str,
-    pub(crate) tls: Option<&'a TlsFiles>,
+pub struct Payment<'a> {
+    /// Where it answers gRPC.
+    pub grpc: SocketAddr,
+    /// Where it is to call back; none: at the sidecar itself.
+    pub notify: Option<SocketAddr>,
+    /// How long one call may take.
+    pub timeout: &'a str,
+    /// What protects the calls.
+    pub tls: Option<&'a TlsFiles>,
+}
+
+/// A clock on the wall that is wrong. The one that measures durations is right.
+#[derive(Debug, Clone, Copy)]
+pub enum Clock<'a> {
+    /// What it says when the process starts: `@2037-05-31 15:59:29`, in UTC.
+    Starts(&'a str),
+    /// How far it is off, as this file says whenever it is looked at: `+3600`, in seconds.
+    Follows(&'a Path),
 }
 
 impl Settings<'_> {
+    /// Writes `farebox.yaml`.
+    pub fn write(&self, path: &Path) -> Result<(), StackError> {
+        fs::write(path, self.to_yaml()).map_err(StackError::system(format!("write {path:?}")))
+    }
+
     /// The text of `farebox.yaml`.
     fn to_yaml(&self) -> String {
         let Self { addresses, database, redis, prices, free_quotas, lease_ttl, currency, .. } =
@@ -115,7 +146,9 @@ leases: {{ ttl: {lease_ttl} }}
 
     /// The payment service; callbacks come to this sidecar itself.
     fn payment_block(&self) -> String {
-        let Some(Payment { grpc, timeout, tls }) = &self.payment else { return String::new() };
+        let Some(Payment { grpc, notify, timeout, tls }) = &self.payment else {
+            return String::new();
+        };
         let tls = tls.map(TlsFiles::client_yaml).unwrap_or_default();
         format!(
             "payment_service:
@@ -123,14 +156,14 @@ leases: {{ ttl: {lease_ttl} }}
   timeout: {timeout}
   notify_url: \"http://{}/internal/v1/billing/callback\"
 {tls}",
-            self.addresses.http
+            notify.unwrap_or(self.addresses.http)
         )
     }
 }
 
 impl Sidecar {
     /// Applies the migrations, then starts the service.
-    pub(crate) async fn start(
+    pub async fn start(
         folder: &Path,
         name: &str,
         settings: &Settings<'_>,
@@ -138,8 +171,7 @@ impl Sidecar {
         let program = binaries::farebox()?;
         let config = folder.join(format!("{name}.yaml"));
         let ready_file = folder.join(format!("{name}.ready"));
-        fs::write(&config, settings.to_yaml())
-            .map_err(StackError::system(format!("write {config:?}")))?;
+        settings.write(&config)?;
         let callback_secrets = settings.callback_secrets.to_owned();
         farebox(&program, &config, &callback_secrets, &["migrate"])?;
 
@@ -149,6 +181,8 @@ impl Sidecar {
             .env("FAREBOX_GATEWAY_TOKEN", TOKEN)
             .env("FAREBOX_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("FAREBOX_CALLBACK_SECRET", &callback_secrets);
+        let variables = settings.variables.iter();
+        let recipe = variables.fold(recipe, |recipe, (name, value)| recipe.env(name, value));
         let recipe = match settings.clock {
             Some(clock) => wrong_clock(recipe, clock)?,
             None => recipe,
@@ -159,9 +193,19 @@ impl Sidecar {
         Ok(sidecar)
     }
 
+    /// Writes another configuration, for the next start; addresses, environment and clock stay.
+    pub fn configure(&self, settings: &Settings<'_>) -> Result<(), StackError> {
+        settings.write(&self.config)
+    }
+
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Child {
+        &self.child
     }
 
     /// The configuration file.
@@ -246,13 +290,20 @@ impl Drop for StandsStill<'_> {
     }
 }
 
-/// A process whose clock on the wall is wrong; the one that measures durations is right.
-fn wrong_clock(recipe: Recipe, clock: &str) -> Result<Recipe, StackError> {
-    Ok(recipe
-        .env("LD_PRELOAD", binaries::clock_library()?)
-        .env("FAKETIME", clock)
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .env("TZ", "UTC"))
+fn wrong_clock(recipe: Recipe, clock: Clock<'_>) -> Result<Recipe, StackError> {
+    let recipe = recipe.env("LD_PRELOAD", binaries::clock_library()?);
+    let recipe = match clock {
+        Clock::Starts(time) => recipe.env("FAKETIME", time),
+        Clock::Follows(file) => {
+            recipe.env("FAKETIME_TIMESTAMP_FILE", file).env("FAKETIME_NO_CACHE", "1")
+        }
+    };
+    Ok(recipe.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC"))
+}
+
+/// Runs the command line with this configuration and gives what it printed.
+pub fn command_line(config: &Path, arguments: &[&str]) -> Result<String, StackError> {
+    farebox(&binaries::farebox()?, config, CALLBACK_SECRET, arguments)
 }
 
 fn farebox(

@@ -14,7 +14,7 @@ use crate::part::Part;
 use crate::payment::{CALLBACK_SECRET, PaymentService};
 use crate::redis::Redis;
 use crate::scratch::Scratch;
-use crate::sidecar::{Addresses, Payment, Settings, Sidecar};
+use crate::sidecar::{Addresses, Clock, Payment, Settings, Sidecar};
 use crate::tls::{Tls, TlsFiles};
 use crate::upstream::Upstream;
 use crate::{StackError, binaries, port};
@@ -235,6 +235,7 @@ impl Plan {
     ) -> Settings<'p> {
         let payment = Payment {
             grpc: payment.grpc_addr(),
+            notify: None,
             timeout: self.payment_timeout,
             tls: payment.tls(),
         };
@@ -249,6 +250,7 @@ impl Plan {
             payment: Some(payment),
             callback_secrets: self.callback_secrets,
             clock: None,
+            variables: &[],
         }
     }
 
@@ -372,7 +374,7 @@ impl Stack {
             Addresses { http: port::free(), internal: port::free(), admin: port::free() };
         let source = database.source();
         let settings = self.plan.settings(addresses, source, &self.redis, &self.payment);
-        let settings = Settings { clock, ..settings };
+        let settings = Settings { clock: clock.map(Clock::Starts), ..settings };
         Sidecar::start(self.scratch.path(), name, &settings).await
     }
 

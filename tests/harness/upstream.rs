@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -47,6 +47,16 @@ pub struct Upstream {
 struct Seen {
     served: Mutex<BTreeMap<String, u64>>,
     finished: Mutex<BTreeSet<String>>,
+    arrivals: Mutex<Vec<Arrival>>,
+}
+
+/// A call that named itself and arrived.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// What stands in its header `x-call-id`.
+    pub call: u64,
+    /// When.
+    pub at: Instant,
 }
 
 // === impl Upstream ===
@@ -76,6 +86,11 @@ impl Upstream {
         lock(&self.seen.served).get(user).copied().unwrap_or(0)
     }
 
+    /// Every call with a number in `x-call-id`, in order of arrival.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        lock(&self.seen.arrivals).clone()
+    }
+
     /// Lets the streams of this name end.
     pub fn finish(&self, stream: &str) {
         lock(&self.seen.finished).insert(stream.to_owned());
@@ -93,6 +108,9 @@ impl Drop for Upstream {
 async fn answer(State(seen): State<Arc<Seen>>, request: Request) -> Response {
     let user = header_text(request.headers(), "x-user-id");
     *lock(&seen.served).entry(user).or_default() += 1;
+    if let Ok(call) = header_text(request.headers(), "x-call-id").parse() {
+        lock(&seen.arrivals).push(Arrival { call, at: Instant::now() });
+    }
 
     let words: Vec<&str> = request.uri().path().split('/').collect();
     match words.as_slice() {
