@@ -11,6 +11,7 @@ pub mod currency;
 pub mod events;
 pub mod jobs;
 pub mod metrics;
+mod negative;
 pub mod payment;
 pub mod server;
 pub mod store;

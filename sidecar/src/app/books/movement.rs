@@ -8,6 +8,7 @@ use farebox_core::money::Nanos;
 use farebox_core::order::RefundSplit;
 
 use crate::app::books::{Books, new_id, out_of_range, quota_key};
+use crate::negative::{self, Guard};
 use crate::store::StoreError;
 use crate::store::billing_record::{NewRecord, Source};
 use crate::store::column::time_text;
@@ -92,6 +93,9 @@ impl Books {
         price: Nanos,
         units: Split,
     ) -> Result<(), StoreError> {
+        if negative::is_off(Guard::Holds) {
+            return Ok(());
+        }
         let account = &quota.account;
         let cost = cost_of(price, units.paid, account)?;
         let balance = self.balance_mut(account)?;
@@ -113,6 +117,9 @@ impl Books {
         price: Nanos,
         units: Split,
     ) -> Result<(), StoreError> {
+        if negative::is_off(Guard::Holds) {
+            return Ok(());
+        }
         let account = &quota.account;
         let cost = cost_of(price, units.paid, account)?;
         let balance = self.balance_mut(account)?;

@@ -21,6 +21,7 @@ use crate::app::Settings;
 use crate::app::books::{Books, Loss};
 use crate::app::terms::PriceList;
 use crate::calendar::Month;
+use crate::negative::{self, Guard};
 use crate::store::StoreError;
 use crate::store::column::OnCorrupt;
 use crate::store::free_quota::QuotaKey;
@@ -263,7 +264,7 @@ impl<'a> Round<'a> {
             return Ok(Decided::Locked);
         }
         let (key, content) = (request.key(), request.content_hash());
-        if let Some(known) = self.known.get(&key) {
+        if let Some(known) = self.known.get(&key).filter(|_| !negative::is_off(Guard::Keys)) {
             let fits = known.content == content || known.content == ANY_CONTENT;
             return Ok(if fits {
                 Decided::Known(known.outcome.clone())
@@ -278,7 +279,10 @@ impl<'a> Round<'a> {
             Request::Release(request) => self.release(request)?,
             Request::Refund(request) => self.refund(request, account)?,
         };
-        if let Decided::Answer(outcome) = &decided {
+        let is_new = !self.known.contains_key(&key);
+        if let Decided::Answer(outcome) = &decided
+            && is_new
+        {
             self.keep(key, &content, outcome);
         }
         Ok(decided)

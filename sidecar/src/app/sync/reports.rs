@@ -6,6 +6,7 @@ use farebox_core::wire::{Ack, JournalAck, JournalReport, Report};
 use crate::app::books::{Charge, quota_key};
 use crate::app::sync::batch::Batch;
 use crate::app::sync::quota_of;
+use crate::negative::{self, Guard};
 use crate::store::StoreError;
 use crate::store::billing_record::Source;
 use crate::store::free_quota::QuotaKey;
@@ -31,13 +32,20 @@ impl Batch<'_> {
             }
         };
         let mut units = lease.units;
-        let usage = Usage { used: report.used, returned: report.returned, close: report.close };
+        let mut usage = Usage { used: report.used, returned: report.returned, close: report.close };
+        if negative::is_off(Guard::Totals) {
+            usage.used = usage.used.saturating_add(units.charged());
+        }
         let settled = units.settle(usage);
 
         let unused = units.correct(usage, report.in_flight);
 
         let held = Charge::of_lease(&lease, Source::Lease, Some(self.reference()));
-        self.books.charge_held(&held, settled.used)?;
+        if negative::is_off(Guard::Holds) {
+            self.books.charge_unheld(&held, settled.used.total())?;
+        } else {
+            self.books.charge_held(&held, settled.used)?;
+        }
         self.books.release(&quota_key(&lease), lease.price, settled.released)?;
         let late = Charge::of_lease(&lease, Source::Late, Some(self.reference()));
         self.books.charge_unheld(&late, settled.late)?;
