@@ -10,6 +10,10 @@ use crate::{envoy, place, shell};
 /// The target that Envoy loads.
 pub(crate) const FILTER_TARGET: &str = "wasm32-wasip1";
 
+/// What is built together for one purpose is built with the same features, once.
+const PROGRAMS: [&str; 6] =
+    ["--package", "farebox-sidecar", "--package", "farebox-tests", "--package", "farebox-chaos"];
+
 /// The compiled filter.
 fn filter_file() -> PathBuf {
     place::target().join(FILTER_TARGET).join("wasm/farebox_filter.wasm")
@@ -59,8 +63,17 @@ fn filter_build() -> Command {
 pub(crate) fn programs() -> Result<()> {
     shell::step("build the sidecar", "the service and its command line, and what starts all parts");
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--package", "farebox-sidecar", "--package", "farebox-tests", "--bins"]);
+    cargo.arg("build").args(PROGRAMS).arg("--bins");
     shell::run(&mut cargo)
+}
+
+/// Builds the sidecar whose guards can be switched off, beside the one that ships; both share all other crates.
+pub(crate) fn broken() -> Result<PathBuf> {
+    shell::step("build farebox-broken", "guards can be switched off in it: campaigns must notice");
+    let mut cargo = shell::cargo();
+    cargo.arg("build").args(PROGRAMS).args(["--bin", "farebox-broken"]);
+    shell::run(cargo.args(["--features", "farebox-sidecar/negative-controls"]))?;
+    Ok(place::target().join("debug/farebox-broken"))
 }
 
 /// Tells a program where the parts are that it starts.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod build;
+mod chaos;
 mod envoy;
 mod lint;
 mod place;
@@ -42,6 +43,12 @@ enum Task {
     },
     /// Measure what Farebox costs against what it replaces, side by side in one run
     Bench,
+    /// Break everything at random under traffic, and judge whether the money is right
+    Chaos {
+        /// `--seed N --minutes M --json FILE`; `--help` lists all
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Check formatting, clippy, the house rules, licences and advisories
     Lint,
 }
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
             tests::run(envoy.unwrap_or_else(envoy::newest), &arguments)
         }
         Task::Bench => bench(),
+        Task::Chaos { arguments } => chaos::campaign(&arguments),
         Task::Lint => lint::run(),
     };
     match outcome {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::envoy::Release;
-use crate::{build, setup, shell};
+use crate::{build, chaos, setup, shell};
 
 /// The target of the tests that run in Node: the processor that the filter ships for, without a system.
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
@@ -29,6 +29,10 @@ pub(crate) fn run(envoy: &Release, arguments: &[String]) -> Result<()> {
         vec![timed("native: core, filter, sidecar, harness, Envoy", || native(envoy, arguments))];
     if arguments.is_empty() {
         outcomes.push(timed("wasm32: core and filter in Node", wasm));
+        outcomes.push(timed(
+            "chaos: a short campaign, and guards off that must be noticed",
+            chaos::short,
+        ));
     }
     sum_up(&outcomes)
 }

@@ -1,0 +1,157 @@
+//! What is sold, at which prices, to whom, and by which routes.
+
+use farebox_core::money::Nanos;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// One kind of call. Each has a service of its own, so that the books tell the kinds apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Service {
+    /// From a lease, at the price book's price, which changes.
+    Coin,
+    /// From a lease, at the route's own price.
+    Duo,
+    /// From a lease, free units first.
+    Mixed,
+    /// From a lease, charged only when the upstream succeeds.
+    Win,
+    /// Decided by the sidecar, call by call.
+    Strict,
+    /// The same, charged only when the upstream succeeds.
+    Sure,
+    /// Deducted, reserved and committed by request, behind no gateway.
+    Ask,
+}
+
+/// All of them.
+pub(crate) const SERVICES: [Service; 7] = [
+    Service::Coin,
+    Service::Duo,
+    Service::Mixed,
+    Service::Win,
+    Service::Strict,
+    Service::Sure,
+    Service::Ask,
+];
+
+/// The price books; the second one holds after the first price change, then the first again.
+pub(crate) const BOOKS: [[(&str, &str); 7]; 2] = [
+    [
+        ("coin", "0.001"),
+        ("duo", "0.001"),
+        ("mixed", "0.002"),
+        ("win", "0.001"),
+        ("strict", "0.002"),
+        ("sure", "0.001"),
+        ("ask", "0.003"),
+    ],
+    [
+        ("coin", "0.003"),
+        ("duo", "0.001"),
+        ("mixed", "0.002"),
+        ("win", "0.002"),
+        ("strict", "0.001"),
+        ("sure", "0.001"),
+        ("ask", "0.003"),
+    ],
+];
+
+/// Free units per account.
+pub(crate) const FREE_QUOTAS: [(&str, u64); 1] = [("mixed", 200)];
+
+/// No unit costs more than this.
+pub(crate) const PRICE_MAX: Nanos = Nanos::new(4_000_000);
+
+/// A lease stands so long without a renewal.
+pub(crate) const LEASE_TTL: &str = "5s";
+pub(crate) const LEASE_TTL_MS: u64 = 5_000;
+
+/// What the filter is told, and the bound of loss is counted from.
+pub(crate) const SYNC_INTERVAL_MS: u64 = 200;
+pub(crate) const SIDECAR_TIMEOUT_MS: u64 = 1_000;
+
+impl Service {
+    /// As the books name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Coin => "coin",
+            Self::Duo => "duo",
+            Self::Mixed => "mixed",
+            Self::Win => "win",
+            Self::Strict => "strict",
+            Self::Sure => "sure",
+            Self::Ask => "ask",
+        }
+    }
+
+    /// Where its calls go, on a gateway.
+    pub(crate) fn path(self) -> String {
+        format!("/{}/x", self.name())
+    }
+
+    /// Whether gateways draw it from leases.
+    pub(crate) fn is_leased(self) -> bool {
+        matches!(self, Self::Coin | Self::Duo | Self::Mixed | Self::Win)
+    }
+
+    /// Whether a call costs nothing unless the upstream succeeds.
+    pub(crate) fn is_for_success(self) -> bool {
+        matches!(self, Self::Win | Self::Sure)
+    }
+}
+
+/// The filter's configuration.
+pub(crate) fn plugin() -> Value {
+    json!({
+        "sidecar": {
+            "cluster": "farebox_sidecar",
+            "timeout": format!("{SIDECAR_TIMEOUT_MS}ms"),
+            "token_env": "FAREBOX_GATEWAY_TOKEN",
+        },
+        "sync_interval": format!("{SYNC_INTERVAL_MS}ms"),
+        "idle_return": "1s",
+        "identity": [{ "header": "x-user-id" }],
+        "rules": [
+            { "prefix": "/coin/", "service": "coin" },
+            { "prefix": "/duo/", "service": "duo", "price": "0.004" },
+            { "prefix": "/mixed/", "service": "mixed" },
+            { "prefix": "/win/", "service": "win", "charge_on": "success" },
+            { "prefix": "/strict/", "service": "strict", "mode": "strict" },
+            { "prefix": "/sure/", "service": "sure", "mode": "strict", "charge_on": "success" },
+            { "prefix": "/api/v1/billing/", "service": "none", "assert_identity": true },
+        ],
+    })
+}
+
+/// Who calls: some who can pay for everything, and some who run out again and again.
+pub(crate) fn users() -> Vec<(String, &'static str)> {
+    let rich = (0..6).map(|number| (format!("rich-{number}"), "100"));
+    let tight = (0..4).map(|number| (format!("tight-{number}"), "0.05"));
+    rich.chain(tight).collect()
+}
+
+/// Whether this user runs out.
+pub(crate) fn is_tight(user: &str) -> bool {
+    user.starts_with("tight")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_price_is_above_the_largest() {
+        let prices = BOOKS.iter().flatten().map(|(_, price)| *price).chain(["0.004"]);
+        for price in prices {
+            assert!(price.parse::<Nanos>().unwrap() <= PRICE_MAX, "{price}");
+        }
+    }
+
+    #[test]
+    fn every_service_stands_in_both_books() {
+        for book in BOOKS {
+            assert!(SERVICES.iter().all(|service| book.iter().any(|row| row.0 == service.name())));
+        }
+    }
+}

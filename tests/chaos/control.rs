@@ -1,0 +1,57 @@
+//! Negative controls: a campaign that cannot fail proves nothing, so a guard is switched off and it must.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::judge::Kind;
+
+/// Which guard of the sidecar is off. Only `farebox-broken` listens to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Control {
+    /// None.
+    None,
+    /// Totals of leases are charged as if they were differences.
+    Totals,
+    /// A request is done again when its key is known.
+    Keys,
+    /// What gateways are lent is not set aside.
+    Holds,
+}
+
+impl Control {
+    /// What tells the sidecar.
+    pub(crate) fn variables(self) -> Vec<(&'static str, &'static str)> {
+        let guard = match self {
+            Self::None => return Vec::new(),
+            Self::Totals => "totals",
+            Self::Keys => "keys",
+            Self::Holds => "holds",
+        };
+        vec![("NEGATIVE_CONTROL", guard)]
+    }
+
+    /// The breach that a campaign must report.
+    pub(crate) fn expected(self) -> Option<Kind> {
+        match self {
+            Self::None => None,
+            Self::Totals | Self::Keys => Some(Kind::DoubleCharge),
+            Self::Holds => Some(Kind::Overspend),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use farebox_tests::binaries;
+
+    /// The name of the variable stands in a program that looks for it.
+    #[test]
+    fn what_ships_has_no_guard_that_can_be_switched_off() {
+        let program = fs::read(binaries::farebox().unwrap()).unwrap();
+        let name = super::Control::Keys.variables()[0].0.as_bytes();
+        assert!(!program.windows(name.len()).any(|bytes| bytes == name));
+    }
+}

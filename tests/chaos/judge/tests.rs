@@ -1,0 +1,134 @@
+//! The judge on campaigns of a few calls.
+
+use super::*;
+
+const USER: &str = "ada";
+
+fn nanos(text: &str) -> Nanos {
+    text.parse().unwrap()
+}
+
+fn call(id: u64, service: Service, outcome: Outcome) -> Entry {
+    let (status, told) = match outcome {
+        Outcome::Ok => (200, Some(nanos("0.001"))),
+        Outcome::Refused => (402, None),
+        Outcome::Unknown => (0, None),
+    };
+    let (begun_ms, ended_ms) = (1_000 * id, 1_000 * id + 10);
+    let (user, gateway, units) = (USER.to_owned(), Some(0), 1);
+    Entry { id, user, service, gateway, units, begun_ms, ended_ms, outcome, told, status }
+}
+
+/// Calls that all arrived unless they were refused, and books that have so many units of them at 0.001.
+fn facts(service: Service, entries: Vec<Entry>, units: u64) -> Facts {
+    let amount = nanos("0.001").checked_mul(units).unwrap();
+    let balance = nanos("1").checked_sub(amount).unwrap();
+    let arrived = entries.iter().filter(|entry| entry.outcome == Outcome::Ok);
+    Facts {
+        arrivals: arrived.map(|entry| (entry.id, entry.ended_ms)).collect(),
+        entries,
+        charged: [(
+            (USER.to_owned(), service.name().to_owned()),
+            Charged { units, amount, ..Charged::default() },
+        )]
+        .into(),
+        accounts: [(USER.to_owned(), Account { balance, receivable: Nanos::ZERO })].into(),
+        money_in: [(USER.to_owned(), nanos("1"))].into(),
+        deaths: Vec::new(),
+        troubles: vec![Vec::new()],
+        reclaim_ms: 10_000,
+    }
+}
+
+fn kinds(facts: &Facts) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = judge(facts).breaches.iter().map(|breach| breach.kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn what_is_known_is_compared_exactly() {
+    let calls = |service| vec![call(1, service, Outcome::Ok), call(2, service, Outcome::Refused)];
+    for service in SERVICES {
+        assert_eq!(kinds(&facts(service, calls(service), 1)), []);
+        assert_eq!(kinds(&facts(service, calls(service), 2)), [Kind::DoubleCharge]);
+        assert_eq!(kinds(&facts(service, calls(service), 0)), [Kind::Lost]);
+    }
+    assert_eq!(judge(&facts(Service::Coin, calls(Service::Coin), 1)).exact_pairs, SERVICES.len());
+}
+
+#[test]
+fn an_unknown_call_counts_at_most_once() {
+    for service in SERVICES {
+        let calls = || vec![call(1, service, Outcome::Unknown)];
+        for units in [0, 1] {
+            assert_eq!(kinds(&facts(service, calls(), units)), [], "{service:?} {units}");
+        }
+        assert_eq!(kinds(&facts(service, calls(), 2)), [Kind::DoubleCharge]);
+    }
+}
+
+#[test]
+fn a_call_that_arrived_is_charged_though_nobody_told_the_client() {
+    let mut facts = facts(Service::Strict, vec![call(1, Service::Strict, Outcome::Unknown)], 0);
+    facts.arrivals.insert(1, 1_005);
+    assert_eq!(kinds(&facts), [Kind::Lost]);
+}
+
+#[test]
+fn only_what_a_gateway_served_just_before_it_was_killed_may_be_lost() {
+    let calls = |service| vec![call(1, service, Outcome::Ok)];
+    for (service, death, expected) in [
+        (Service::Coin, 1_500, vec![]),
+        (Service::Coin, 9_000, vec![Kind::Lost]),
+        // The sidecar has charged it before it was forwarded.
+        (Service::Strict, 1_500, vec![Kind::Lost]),
+    ] {
+        let mut facts = facts(service, calls(service), 0);
+        facts.deaths = vec![(0, death)];
+        assert_eq!(kinds(&facts), expected, "{service:?} {death}");
+        // Another gateway's end explains nothing.
+        facts.deaths = vec![(1, death)];
+        assert_eq!(kinds(&facts), [Kind::Lost]);
+    }
+}
+
+#[test]
+fn a_gateway_that_was_cut_off_is_exposed_since_then() {
+    let quiet = SYNC_INTERVAL_MS + SIDECAR_TIMEOUT_MS;
+    assert_eq!(exposed_since(&[], 20_000), 20_000 - quiet);
+    assert_eq!(exposed_since(&[(2_000, 5_000)], 20_000), 20_000 - quiet, "long over");
+    assert_eq!(exposed_since(&[(15_000, 19_500)], 20_000), 15_000 - quiet);
+    assert_eq!(exposed_since(&[(15_000, 19_500), (10_000, 14_900)], 20_000), 10_000 - quiet);
+    assert_eq!(exposed_since(&[(21_000, 22_000)], 20_000), 20_000 - quiet, "too late to matter");
+}
+
+#[test]
+fn debts_are_overspending_unless_a_lease_was_taken_back_meanwhile() {
+    let mut facts = facts(Service::Coin, vec![call(1, Service::Coin, Outcome::Ok)], 1);
+    let debt = nanos("0.001");
+    let charged = facts.charged.values_mut().next().unwrap();
+    (charged.owed, charged.owed_late) = (debt, debt);
+    assert_eq!(kinds(&facts), [Kind::Overspend], "nothing kept the gateway from reporting");
+    facts.troubles = vec![vec![(0, 12_000)]];
+    assert_eq!(kinds(&facts), []);
+    facts.charged.values_mut().next().unwrap().owed_late = Nanos::ZERO;
+    assert_eq!(kinds(&facts), [Kind::Overspend], "it came in time");
+}
+
+#[test]
+fn money_comes_from_somewhere() {
+    let mut facts = facts(Service::Coin, vec![call(1, Service::Coin, Outcome::Ok)], 1);
+    facts.money_in.insert(USER.to_owned(), nanos("0.9"));
+    assert_eq!(kinds(&facts), [Kind::DoubleCredit]);
+    facts.money_in.insert(USER.to_owned(), nanos("1.1"));
+    assert_eq!(kinds(&facts), [Kind::LostCredit]);
+}
+
+#[test]
+fn answers_and_the_upstream_agree() {
+    let mut facts = facts(Service::Coin, vec![call(1, Service::Coin, Outcome::Refused)], 1);
+    facts.arrivals.insert(1, 1_005);
+    assert!(kinds(&facts).contains(&Kind::Contradiction));
+}

@@ -1,0 +1,155 @@
+//! `cargo xtask chaos`: breaks everything around Farebox at random, under traffic, and judges whether the money is right.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `plan.rs` | the faults, from a seed: pure |
+//! | `site.rs`, `inflict.rs` | the parts with proxies between them; doing faults to them |
+//! | `catalog.rs`, `traffic.rs`, `journal.rs` | what is sold, who calls, what they were told |
+//! | `watch.rs`, `drain.rs`, `books.rs` | invariants meanwhile; coming to rest; what the witnesses say |
+//! | `judge.rs` | the model and the bounds: pure |
+//! | `control.rs` | guards that are switched off to see the judge notice |
+//!
+//! `docs/chaos.md` says what is proved and how to read the report.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::control::Control;
+use crate::plan::{Fault, Part, Plan, Trouble, What, Wire};
+use crate::report::Report;
+
+mod books;
+mod campaign;
+mod catalog;
+mod control;
+mod drain;
+mod inflict;
+mod journal;
+mod judge;
+mod plan;
+mod report;
+mod site;
+mod traffic;
+mod watch;
+
+/// Enough for the clients, and for what waits for processes.
+const WORKERS: usize = 4;
+
+/// Breaks everything around Farebox at random and proves that the money is still right.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask chaos")]
+struct Arguments {
+    /// What the faults are drawn from; absent: the time, which is printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long faults are done for; a part of a minute is allowed.
+    #[arg(long, default_value_t = 2.0)]
+    minutes: f64,
+    /// Write the report here as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Print the plan of faults as JSON and end.
+    #[arg(long)]
+    plan: bool,
+    /// A few seconds with this guard of `farebox-broken` off, which must end in the breach that it guards against.
+    #[arg(long, value_enum)]
+    control: Option<Control>,
+}
+
+fn main() -> ExitCode {
+    match own_mounts().and_then(|()| start(&Arguments::parse())) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(err) => {
+            eprintln!("chaos: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Starts this program again with mounts of its own, where that is permitted: a disk that can be filled then goes away with
+/// its last process, however that ends.
+fn own_mounts() -> Result<()> {
+    if std::env::var_os(site::OWN_MOUNTS).is_some() {
+        return Ok(());
+    }
+    let mut allowed = Command::new("unshare");
+    allowed.args(["--mount", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if !allowed.status().is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    let mut again = Command::new("unshare");
+    again.args(["--mount", "--propagation", "private", "--"]).arg(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1)).env(site::OWN_MOUNTS, "1");
+    Err(again.exec()).context("cannot start again with mounts of its own")
+}
+
+/// Whether everything was as it must be.
+fn start(arguments: &Arguments) -> Result<bool> {
+    let seed = arguments.seed.unwrap_or_else(time);
+    let plan = match arguments.control {
+        Some(_) => small(seed),
+        None => plan::plan(seed, (arguments.minutes * 60_000.0) as u64),
+    };
+    if arguments.plan {
+        println!("{}", serde_json::to_string_pretty(&plan)?);
+        return Ok(true);
+    }
+    let control = arguments.control.unwrap_or(Control::None);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let progress = |text: &str| eprintln!("chaos, seed {seed}: {text}");
+    let report = runtime.block_on(async {
+        tokio::select! {
+            report = campaign::run(plan, control, &progress) => report,
+            // The stack is dropped, and with it every process and file.
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        }
+    })?;
+    if let Some(file) = &arguments.json {
+        fs::write(file, serde_json::to_string_pretty(&report)?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    report.print();
+    Ok(is_as_expected(&report, control))
+}
+
+/// With a guard off, its breach must be there; otherwise none.
+fn is_as_expected(report: &Report, control: Control) -> bool {
+    let Some(expected) = control.expected() else { return report.breaches.is_empty() };
+    let noticed = report.breaches.iter().any(|breach| breach.kind == expected);
+    let verb = if noticed { "was noticed" } else { "WAS NOT NOTICED" };
+    println!("{control:?} off: {expected:?} {verb}");
+    noticed
+}
+
+/// A plan for controls: repeats and crashes that each guard is there for, within seconds.
+fn small(seed: u64) -> Plan {
+    let fault = |at_ms, what| Fault { at_ms, length_ms: 600, what };
+    let round = vec![
+        fault(1_500, What::Network(Wire::GatewaySidecar(0), Trouble::Reset)),
+        fault(3_000, What::Kill(Part::Sidecar(1))),
+        fault(5_500, What::Network(Wire::SidecarDatabase(0), Trouble::Cut(4_000))),
+    ];
+    Plan { seed, rounds: vec![round] }
+}
+
+fn time() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}
+
+#[cfg(test)]
+mod cli {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,179 @@
+//! What a campaign was and found: a table for people, JSON for machines.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use comfy_table::{Cell, CellAlignment, Table};
+use farebox_core::money::Nanos;
+use serde::Serialize;
+
+use crate::catalog::PRICE_MAX;
+use crate::inflict::{Inflicted, Log};
+use crate::journal::{Journal, Outcome};
+use crate::judge::{Breach, Verdict};
+use crate::plan::Plan;
+use crate::watch::Seen;
+
+/// The report of a campaign.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) seed: u64,
+    pub(crate) plan: Plan,
+    /// How many operations of each kind ended how.
+    operations: BTreeMap<&'static str, BTreeMap<Outcome, u64>>,
+    faults_by_kind: BTreeMap<&'static str, u64>,
+    /// The faults as they were, in order.
+    faults: Vec<Inflicted>,
+    /// Faults that could not be done, and why.
+    not_done: Vec<String>,
+    /// Whether the database's disk could be filled here.
+    disk_faults_possible: bool,
+    /// Messages that were sent again on purpose and got their first answer.
+    duplicates_suppressed: u64,
+    /// The most that one gateway had used and not reported: units, and money if each had the highest price.
+    largest_unreported_units: u64,
+    largest_money_at_risk: String,
+    lost_units: u64,
+    lost_units_bound: u64,
+    unserved_units: u64,
+    unserved_units_bound: u64,
+    owed_for_late_usage: String,
+    /// How long the last funded user waited after each round's faults had healed.
+    recoveries_ms: Vec<u128>,
+    invariants_asked: u64,
+    invariants_away: u64,
+    /// Pairs of user and service; those whose sums were compared exactly, every outcome being known.
+    pairs: usize,
+    exact_pairs: usize,
+    pub(crate) breaches: Vec<Breach>,
+}
+
+impl Report {
+    #[expect(clippy::too_many_arguments, reason = "a report sums up everything that there was")]
+    pub(crate) fn new(
+        plan: Plan,
+        journal: &Journal,
+        log: &Log,
+        seen: &Seen,
+        verdict: Verdict,
+        recoveries: Vec<Duration>,
+        mut breaches: Vec<Breach>,
+        disk: bool,
+    ) -> Self {
+        let mut operations: BTreeMap<&'static str, BTreeMap<Outcome, u64>> = BTreeMap::new();
+        for ((kind, outcome), count) in journal.counts() {
+            *operations.entry(kind).or_default().entry(outcome).or_default() += count;
+        }
+        let faults = log.all();
+        let mut faults_by_kind = BTreeMap::new();
+        for fault in &faults {
+            *faults_by_kind.entry(fault.kind).or_default() += 1;
+        }
+        let not_done = faults
+            .iter()
+            .filter_map(|fault| fault.failed.as_ref().map(|why| format!("{}: {why}", fault.what)));
+        // A rule that stays broken is found each time that it is looked at.
+        breaches.sort();
+        breaches.dedup();
+        Self {
+            seed: plan.seed,
+            plan,
+            operations,
+            faults_by_kind,
+            not_done: not_done.collect(),
+            faults,
+            disk_faults_possible: disk,
+            duplicates_suppressed: journal.duplicates(),
+            largest_unreported_units: seen.unreported,
+            largest_money_at_risk: money(PRICE_MAX.checked_mul(seen.unreported)),
+            lost_units: verdict.lost_units,
+            lost_units_bound: verdict.lost_units_bound,
+            unserved_units: verdict.unserved_units,
+            unserved_units_bound: verdict.unserved_units_bound,
+            owed_for_late_usage: verdict.owed_late.to_string(),
+            recoveries_ms: recoveries.iter().map(Duration::as_millis).collect(),
+            invariants_asked: seen.asked,
+            invariants_away: seen.away,
+            pairs: verdict.pairs,
+            exact_pairs: verdict.exact_pairs,
+            breaches,
+        }
+    }
+
+    /// Prints the report for people.
+    pub(crate) fn print(&self) {
+        println!("\n{}", self.operations_table());
+        println!("{}", self.faults_table());
+        println!("{}", self.facts_table());
+        for text in &self.not_done {
+            println!("not done: {text}");
+        }
+        for Breach { kind, text } in &self.breaches {
+            println!("BREACH {kind:?}: {text}");
+        }
+        let seed = self.seed;
+        match self.breaches.len() {
+            0 => println!("seed {seed}: every promise was kept"),
+            count => println!("seed {seed}: {count} breaches"),
+        }
+    }
+
+    fn operations_table(&self) -> Table {
+        let mut table = Table::new();
+        table.set_header(["operation", "ok", "refused", "unknown"]);
+        for (kind, outcomes) in &self.operations {
+            let count = |outcome| number(outcomes.get(&outcome).copied().unwrap_or(0));
+            table.add_row([
+                Cell::new(kind),
+                count(Outcome::Ok),
+                count(Outcome::Refused),
+                count(Outcome::Unknown),
+            ]);
+        }
+        table
+    }
+
+    fn faults_table(&self) -> Table {
+        let mut table = Table::new();
+        table.set_header(["fault", "times"]);
+        for (kind, count) in &self.faults_by_kind {
+            table.add_row([Cell::new(kind), number(*count)]);
+        }
+        table
+    }
+
+    fn facts_table(&self) -> Table {
+        let mut table = Table::new();
+        table.set_header(["measured", "", "bound"]);
+        let recovery = self.recoveries_ms.iter().max().copied().unwrap_or(0);
+        let exact = format!("{} of {} sums of user and service", self.exact_pairs, self.pairs);
+        let asked = format!("{} (database away: {})", self.invariants_asked, self.invariants_away);
+        let rows: [[String; 3]; 8] = [
+            row("served, not charged (units)", self.lost_units, self.lost_units_bound),
+            row("charged, not served (units)", self.unserved_units, self.unserved_units_bound),
+            row("owed for usage reported too late", &self.owed_for_late_usage, "leases' end"),
+            row("compared exactly", exact, ""),
+            row("most units unreported at a gateway", self.largest_unreported_units, ""),
+            row("largest money at risk, at most", &self.largest_money_at_risk, ""),
+            row("slowest recovery (ms)", recovery, 10_000),
+            row("invariants asked", asked, ""),
+        ];
+        for cells in rows {
+            table.add_row(cells);
+        }
+        table.add_row(row("duplicates suppressed", self.duplicates_suppressed, ""));
+        table
+    }
+}
+
+fn row(what: &str, measured: impl ToString, bound: impl ToString) -> [String; 3] {
+    [what.to_owned(), measured.to_string(), bound.to_string()]
+}
+
+fn number(count: u64) -> Cell {
+    Cell::new(count).set_alignment(CellAlignment::Right)
+}
+
+fn money(amount: Option<Nanos>) -> String {
+    amount.map_or_else(|| "out of range".to_owned(), |amount| amount.to_string())
+}

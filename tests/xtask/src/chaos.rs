@@ -1,0 +1,68 @@
+//! Campaigns of faults, and the negative controls that prove that a campaign can fail.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{build, place, setup, shell};
+
+/// The campaign of `cargo xtask test`: the same faults each time, so that a failure is the change's.
+const SHORT: [&str; 4] = ["--seed", "5", "--minutes", "0.9"];
+
+/// What is switched off in `farebox-broken`; with nothing off it must pass like `farebox` itself.
+const CONTROLS: [&str; 4] = ["none", "totals", "keys", "holds"];
+
+/// Prepares the machine and the binaries, then becomes the campaign.
+pub(crate) fn campaign(arguments: &[String]) -> Result<()> {
+    setup::stack()?;
+    setup::tests()?;
+    build::filter()?;
+    build::programs()?;
+    let mut campaign = program();
+    campaign.args(arguments);
+    shell::replace_by(campaign)
+}
+
+/// A short campaign, and beside it the controls one after the other.
+pub(crate) fn short() -> Result<()> {
+    build::programs()?;
+    let broken = build::broken()?;
+    shell::step(
+        "chaos",
+        "a campaign of faults; beside it, guards are switched off and must be missed",
+    );
+    let campaign = start("campaign", program().args(SHORT))?;
+    let mut missed = Vec::new();
+    for guard in CONTROLS {
+        let mut control = program();
+        control.env("FAREBOX_BIN", &broken).args(["--seed", "1", "--control", guard]);
+        if let Err(err) = start(guard, &mut control).and_then(|child| end(guard, child)) {
+            missed.push(format!("{err:#}"));
+        }
+    }
+    if let Err(err) = end("campaign", campaign) {
+        missed.push(format!("{err:#}"));
+    }
+    if missed.is_empty() { Ok(()) } else { bail!(missed.join("\n")) }
+}
+
+fn program() -> Command {
+    build::with_paths(Command::new(place::target().join("debug/chaos")))
+}
+
+/// Starts a campaign; what it prints is shown only if it fails.
+fn start(name: &str, command: &mut Command) -> Result<Child> {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    child.with_context(|| format!("cannot start {name}: {:?}", Path::new(command.get_program())))
+}
+
+fn end(name: &str, child: Child) -> Result<()> {
+    let output = child.wait_with_output().with_context(|| format!("cannot wait for {name}"))?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() {
+        shell::good(&format!("chaos {name}: {}", printed.lines().last().unwrap_or_default()));
+        return Ok(());
+    }
+    bail!("chaos {name} ended with {}:\n{printed}", output.status)
+}
