@@ -14,6 +14,9 @@ use crate::judge::{Breach, Verdict};
 use crate::plan::Plan;
 use crate::watch::Seen;
 
+/// How many breaches are shown; the first ones say enough.
+const SHOWN_MAX: usize = 20;
+
 /// The report of a campaign.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -108,8 +111,11 @@ impl Report {
         for text in &self.not_done {
             println!("not done: {text}");
         }
-        for Breach { kind, text } in &self.breaches {
+        for Breach { kind, text } in self.breaches.iter().take(SHOWN_MAX) {
             println!("BREACH {kind:?}: {text}");
+        }
+        if SHOWN_MAX < self.breaches.len() {
+            println!("… and {} more: see --json", self.breaches.len() - SHOWN_MAX);
         }
         let seed = self.seed;
         match self.breaches.len() {

@@ -130,6 +130,8 @@ async fn pass(
     let end = loop {
         let now = *weather.borrow_and_update();
         let count = tokio::select! {
+            // What comes after a change of the weather meets the new one.
+            biased;
             changed = weather.changed() => match changed {
                 Ok(()) => { if *weather.borrow() == Weather::Reset { break End::Broken } continue }
                 Err(_) => break End::Broken,
