@@ -402,22 +402,6 @@ mod tests {
                 "sync_interval is \"5\": write a duration from 20ms to 10000ms, such as \"200ms\"",
             ),
             (
-                error(|c| c["max_at_risk"] = 5.into()),
-                "max_at_risk is 5: write a decimal string above zero such as \"5.00\", or leave it out for no bound",
-            ),
-            (
-                error(|c| c["max_at_risk"] = "0".into()),
-                "max_at_risk is \"0\": write a decimal string above zero such as \"5.00\", or leave it out for no bound",
-            ),
-            (
-                error(|c| c["max_at_risk"] = "-1".into()),
-                "max_at_risk is \"-1\": write a decimal string above zero such as \"5.00\", or leave it out for no bound",
-            ),
-            (
-                error(|c| c["max_at_risk"] = "5 EUR".into()),
-                "max_at_risk is \"5 EUR\": \"5 EUR\" is not a decimal number such as 0.002; write a decimal string above zero such as \"5.00\", or leave it out for no bound",
-            ),
-            (
                 error(|c| c["identity"] = Json::Null),
                 "identity is null: write a list such as [{header: x-user-id}]: who pays must be known",
             ),
@@ -464,6 +448,26 @@ mod tests {
                 .to_string()
                 .starts_with("the configuration is no JSON")
         );
+    }
+
+    #[test]
+    fn a_budget_that_is_none_is_named_with_value_and_remedy() {
+        let remedy =
+            "write a decimal string above zero such as \"5.00\", or leave it out for no bound";
+        for (value, said) in [
+            (Json::from(5), "max_at_risk is 5: "),
+            (Json::from("0"), "max_at_risk is \"0\": "),
+            (Json::from("-1"), "max_at_risk is \"-1\": "),
+            (
+                Json::from("5 EUR"),
+                "max_at_risk is \"5 EUR\": \"5 EUR\" is not a decimal number such as 0.002; ",
+            ),
+        ] {
+            let mut json = minimal();
+            json["max_at_risk"] = value;
+            let message = Config::parse(json.to_string().as_bytes()).unwrap_err().to_string();
+            assert_eq!(message, format!("{said}{remedy}"));
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Galera {
         let scratch = Scratch::new()?;
         let folder = scratch.path();
         let origin = Place::new(folder, "origin");
-        blocking(folder, |folder| prepare(folder))?;
+        blocking(folder, prepare)?;
         let database = start(folder, &origin, &[&origin], true)?;
         synced(&database, 1).await?;
         database.create_schema()?;
