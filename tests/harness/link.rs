@@ -4,12 +4,11 @@
 //! connections that it has, and to those that come, is one [`Weather`], which can change at any time.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -85,24 +84,37 @@ async fn accept(listener: TcpListener, target: SocketAddr, weather: watch::Recei
     }
 }
 
-async fn connect(client: TcpStream, target: SocketAddr, weather: watch::Receiver<Weather>) {
+async fn connect(mut client: TcpStream, target: SocketAddr, weather: watch::Receiver<Weather>) {
     if *weather.borrow() == Weather::Reset {
         return reset(&client);
     }
-    let Ok(server) = TcpStream::connect(target).await else { return reset(&client) };
+    let Ok(mut server) = TcpStream::connect(target).await else { return reset(&client) };
     for stream in [&client, &server] {
         stream.set_nodelay(true).ok();
     }
-    let passed = Arc::new(AtomicU64::new(0));
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let there = pass(from_client, to_server, weather.clone(), Arc::clone(&passed));
-    let back = pass(from_server, to_client, weather, passed);
-    // A side that ended in order may still be answered; one that was broken takes the other with it.
+    if both_ways(&mut client, &mut server, weather).await == End::Broken {
+        reset(&client);
+        reset(&server);
+    }
+}
+
+/// Passes both directions on. A side that ended in order may still be answered; one that was broken takes the other with
+/// it.
+async fn both_ways(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    weather: watch::Receiver<Weather>,
+) -> End {
+    let passed = AtomicU64::new(0);
+    // Borrowed halves, because owned ones say FIN when they are dropped, before the connection can be reset.
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    let there = pass(from_client, to_server, weather.clone(), &passed);
+    let back = pass(from_server, to_client, weather, &passed);
     tokio::pin!(there, back);
     tokio::select! {
-        end = &mut there => if end == End::InOrder { back.await; },
-        end = &mut back => if end == End::InOrder { there.await; },
+        end = &mut there => if end == End::InOrder { back.await } else { end },
+        end = &mut back => if end == End::InOrder { there.await } else { end },
     }
 }
 
@@ -120,10 +132,10 @@ enum End {
 
 /// Passes one direction on.
 async fn pass(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
     mut weather: watch::Receiver<Weather>,
-    passed: Arc<AtomicU64>,
+    passed: &AtomicU64,
 ) -> End {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut pieces: u64 = 0;
@@ -160,10 +172,7 @@ async fn pass(
             break End::Broken;
         }
     };
-    if end == End::Broken {
-        reset(from.as_ref());
-        reset(to.as_ref());
-    } else {
+    if end == End::InOrder {
         to.shutdown().await.ok();
     }
     end

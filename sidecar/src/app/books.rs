@@ -369,7 +369,7 @@ impl Books {
         self.store_balances(tx).await
     }
 
-    /// Notes whose rows are about to be written.
+    /// Notes whose rows are about to be written. A lease that was only heard of again says nothing new about its account.
     fn note_touched(&mut self) {
         let records = self.records.iter().map(|row| &row.account);
         let journal = self.journal.iter().map(|row| &row.account);
@@ -386,8 +386,8 @@ impl Books {
     }
 
     fn note_touched_leases(&mut self) {
-        let leases = changed(self.leases.values()).map(|lease| &lease.key.account);
-        self.touched.extend(leases.cloned());
+        let leases = self.leases.values().filter(|row| row.stored.units != row.current.units);
+        self.touched.extend(leases.map(|row| row.current.key.account.clone()));
     }
 
     async fn store_leases(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {

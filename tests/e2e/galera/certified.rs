@@ -38,7 +38,8 @@ fn a_report_that_was_decided_on_an_old_lease_is_decided_anew() {
         let other = started(stack.another_sidecar_on("other", cluster.node(2)).await);
         let (here, there) = (stack.sidecar.internal(), other.internal());
 
-        let want = json!({ "account": "certified", "service": "mixed", "units": 50, "min": 50 });
+        let key = json!({ "account": "certified", "service": "mixed" });
+        let want = json!({ "key": key, "units": 50, "min": 50 });
         let want: Want = serde_json::from_value(want).unwrap();
         let granted = here.ask(SYNC_PATH, &message(1, 0, vec![], vec![want])).send().await;
         let granted: SyncReply = serde_json::from_str(&granted.body).unwrap();
