@@ -31,12 +31,13 @@ impl Control {
         vec![("NEGATIVE_CONTROL", guard)]
     }
 
-    /// The breach that a campaign must report.
-    pub(crate) fn expected(self) -> Option<Kind> {
+    /// The breaches of which a campaign must report one; nothing when no guard is off.
+    pub(crate) fn expected(self) -> &'static [Kind] {
         match self {
-            Self::None => None,
-            Self::Totals | Self::Keys => Some(Kind::DoubleCharge),
-            Self::Holds => Some(Kind::Overspend),
+            Self::None => &[],
+            Self::Totals | Self::Keys => &[Kind::DoubleCharge],
+            // The books tell at once; whether an account is overspent as well depends on who calls when.
+            Self::Holds => &[Kind::Overspend, Kind::Invariant],
         }
     }
 }

@@ -49,6 +49,12 @@ fn paint(color: &str, text: &str) -> String {
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(place::repository());
+    // What cargo told this program about its package would have build scripts that look at it run again (ring's does), and
+    // half of the dependencies with them, each time that cargo is used by hand in between.
+    let told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
+        cargo.env_remove(name);
+    }
     cargo
 }
 
