@@ -66,6 +66,7 @@ async fn on_site(site: &Arc<Site>, plan: Plan, progress: &dyn Fn(&str)) -> Resul
         let (round, rounds) = (number + 1, plan.rounds.len());
         progress(&format!("round {round} of {rounds}: {} faults", faults.len()));
         inflict::round(site, &journal, &log, faults).await;
+        breaches.extend(inflict::revive_all(site).await.into_iter().map(crash));
         recoveries.push(everybody_is_served(site, &journal, round, &mut breaches).await);
     }
     progress("traffic ends; waiting for all that is under way");
@@ -88,6 +89,11 @@ async fn on_site(site: &Arc<Site>, plan: Plan, progress: &dyn Fn(&str)) -> Resul
 
 fn contradiction(text: String) -> Breach {
     Breach { kind: Kind::Contradiction, text }
+}
+
+/// What nobody ended must not end.
+fn crash(part: Part) -> Breach {
+    Breach { kind: Kind::Liveness, text: format!("{part} ended by itself: see its log") }
 }
 
 /// A part that did not come back keeps nobody's promise.

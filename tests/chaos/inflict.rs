@@ -18,6 +18,10 @@ use crate::site::Site;
 const START_ATTEMPTS: usize = 30;
 const START_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a server without a disk may take to end itself.
+const DYING_LOOKS: usize = 20;
+const DYING_PAUSE: Duration = Duration::from_millis(100);
+
 /// Somebody else's transaction that locks rows from both ends waits so long between two of them.
 const DEADLOCK_PAUSE: Duration = Duration::from_millis(150);
 
@@ -190,7 +194,32 @@ async fn disk_full(site: &Site, length: Duration) -> Result<()> {
     let block = vec![0_u8; 1 << 20];
     while file.write_all(&block).is_ok() {}
     tokio::time::sleep(length).await;
-    Ok(std::fs::remove_file(filler)?)
+    std::fs::remove_file(filler)?;
+    // Without room to roll back, InnoDB ends the server; that may take it a moment.
+    for _ in 0..DYING_LOOKS {
+        if site.process(Part::Database).has_ended() {
+            return revive(site, Part::Database).await;
+        }
+        tokio::time::sleep(DYING_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Starts what has ended by itself, as the supervisor of a process does.
+async fn revive(site: &Site, part: Part) -> Result<()> {
+    site.end(part, true);
+    start(site, part).await
+}
+
+/// Starts all parts that have ended by themselves, and says which.
+pub(crate) async fn revive_all(site: &Site) -> Vec<Part> {
+    let mut ended = Vec::new();
+    for part in Part::all().filter(|part| site.process(*part).has_ended()) {
+        // One that does not come back is missed by everybody who is not served.
+        revive(site, part).await.ok();
+        ended.push(part);
+    }
+    ended
 }
 
 /// Both sidecars are told the new prices before either is started again: a sidecar that starts brings the price book in

@@ -322,6 +322,17 @@ fn slots(what: What) -> Vec<Slot> {
     }
 }
 
+// === impl Part ===
+
+impl Part {
+    /// Every process of a campaign.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let gateways = (0..GATEWAYS).map(Self::Gateway);
+        let sidecars = (0..SIDECARS).map(Self::Sidecar);
+        gateways.chain(sidecars).chain([Self::Database, Self::Redis, Self::Payment])
+    }
+}
+
 // === impl What ===
 
 impl What {
