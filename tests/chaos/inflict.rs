@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -190,9 +191,7 @@ async fn deadlocks(database: &Database, length: Duration) -> Result<()> {
 async fn disk_full(site: &Site, length: Duration) -> Result<()> {
     let disk = site.disk.as_ref().context("no disk of its own: mounting is not permitted here")?;
     let filler = disk.join("filler");
-    let mut file = File::create(&filler)?;
-    let block = vec![0_u8; 1 << 20];
-    while file.write_all(&block).is_ok() {}
+    fill(&filler)?;
     tokio::time::sleep(length).await;
     std::fs::remove_file(filler)?;
     // Without room to roll back, InnoDB ends the server; that may take it a moment.
@@ -202,6 +201,14 @@ async fn disk_full(site: &Site, length: Duration) -> Result<()> {
         }
         tokio::time::sleep(DYING_PAUSE).await;
     }
+    Ok(())
+}
+
+/// Writes until nothing more fits. The file is closed when this ends: its room is free once it is removed.
+fn fill(filler: &Path) -> Result<()> {
+    let mut file = File::create(filler)?;
+    let block = vec![0_u8; 1 << 20];
+    while file.write_all(&block).is_ok() {}
     Ok(())
 }
 
