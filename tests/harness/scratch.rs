@@ -1,11 +1,10 @@
 //! A directory that goes away with its owner, however the owner ends.
 
-use std::env;
-use std::fs;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::StackError;
 
@@ -25,12 +24,10 @@ pub struct Scratch {
 impl Scratch {
     /// Makes a directory that no other process has.
     pub fn new() -> Result<Self, StackError> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("farebox-{}-{number}", process::id()));
-        // A directory of this name was left by a process of the same id, which has ended.
-        fs::remove_dir_all(&path).or_else(absent_is_fine).map_err(StackError::system("rm -r"))?;
-        fs::create_dir_all(&path).map_err(StackError::system(format!("mkdir {path:?}")))?;
+        let name = format!("farebox-{}-", process::id());
+        let directory = tempfile::Builder::new().prefix(&name).permissions(everybody()).tempdir();
+        // The janitor removes it, also when this process cannot.
+        let path = directory.map_err(StackError::system(format!("mkdir {name}…")))?.keep();
         let janitor = Command::new("sh")
             .args(["-c", JANITOR, "farebox-janitor"])
             .arg(&path)
@@ -50,8 +47,9 @@ impl Scratch {
     }
 }
 
-fn absent_is_fine(err: std::io::Error) -> std::io::Result<()> {
-    if err.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(err) }
+/// Databases run as users of their own and have their data in it.
+fn everybody() -> Permissions {
+    Permissions::from_mode(0o755)
 }
 
 impl Drop for Scratch {

@@ -67,11 +67,17 @@ pub(crate) fn programs() -> Result<()> {
     shell::run(&mut cargo)
 }
 
+/// Builds the campaign and what it runs, with the crates that the tests of the whole workspace have compiled.
+pub(crate) fn campaign() -> Result<()> {
+    shell::step("build the campaign", "what breaks everything, and what is broken");
+    shell::run(shell::cargo().args(["build", "--workspace", "--bins"]))
+}
+
 /// Builds the sidecar whose guards can be switched off, beside the one that ships; both share all other crates.
 pub(crate) fn broken() -> Result<PathBuf> {
     shell::step("build farebox-broken", "guards can be switched off in it: campaigns must notice");
     let mut cargo = shell::cargo();
-    cargo.arg("build").args(PROGRAMS).args(["--bin", "farebox-broken"]);
+    cargo.args(["build", "--workspace", "--bin", "farebox-broken"]);
     shell::run(cargo.args(["--features", "farebox-sidecar/negative-controls"]))?;
     Ok(place::target().join("debug/farebox-broken"))
 }

@@ -26,7 +26,7 @@ pub(crate) fn campaign(arguments: &[String]) -> Result<()> {
 
 /// A short campaign, then the controls; one after the other, because faults are hard enough on a machine of two cores.
 pub(crate) fn short() -> Result<()> {
-    build::programs()?;
+    build::campaign()?;
     let broken = build::broken()?;
     shell::step("chaos", "a campaign of faults; then guards are switched off and must be missed");
     let mut missed = Vec::new();
