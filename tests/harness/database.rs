@@ -14,7 +14,7 @@ use crate::{StackError, binaries, port};
 pub const SCHEMA: &str = "billing_service";
 
 /// Settings of the server. Commits are as durable as in production; what is left out is only room and comfort.
-pub(crate) const SETTINGS: [&str; 10] = [
+pub(crate) const SETTINGS: [&str; 11] = [
     "--bind-address=127.0.0.1",
     "--skip-name-resolve",
     "--skip-log-bin",
@@ -22,7 +22,9 @@ pub(crate) const SETTINGS: [&str; 10] = [
     "--character-set-server=utf8mb4",
     "--max-connections=300",
     "--innodb-buffer-pool-size=96M",
-    "--innodb-log-file-size=48M",
+    // MariaDB's name of it, and MySQL's; each passes over the other's.
+    "--loose-innodb-log-file-size=48M",
+    "--loose-innodb-redo-log-capacity=96M",
     "--innodb-flush-log-at-trx-commit=1",
     "--innodb-lock-wait-timeout=10",
 ];
@@ -48,6 +50,7 @@ pub struct Database {
     /// How the client is told where to go.
     place: Vec<String>,
     addr: SocketAddr,
+    is_mysql: bool,
 }
 
 impl Database {
@@ -72,7 +75,8 @@ impl Database {
         installed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
 
         let addr = port::free();
-        let only_mysql: &[&str] = if mysqld.is_some() { &["--mysqlx=OFF"] } else { &[] };
+        let is_mysql = mysqld.is_some();
+        let only_mysql: &[&str] = if is_mysql { &["--mysqlx=OFF"] } else { &[] };
         let program = mysqld.map_or_else(|| binaries::system("mariadbd"), Ok)?;
         let recipe = Recipe::new("mariadb", &program, folder)
             .arg("--no-defaults")
@@ -84,7 +88,8 @@ impl Database {
             .args(SETTINGS)
             .args(only_mysql)
             .args(runs_as_root().then_some("--user=root"));
-        let database = Self::of(Child::start(recipe)?, &socket, addr);
+        let mut database = Self::of(Child::start(recipe)?, &socket, addr);
+        database.is_mysql = is_mysql;
         database.ready().await?;
         database.create_schema()?;
         Ok(database)
@@ -93,7 +98,7 @@ impl Database {
     /// A server that was started already.
     pub(crate) fn of(child: Child, socket: &Path, addr: SocketAddr) -> Self {
         let place = vec![format!("--socket={}", socket.display())];
-        Self { child: Part::new("the server", Some(child)), place, addr }
+        Self { child: Part::new("the server", Some(child)), place, addr, is_mysql: false }
     }
 
     /// A server that somebody else starts and stops, such as whichever node of a cluster a router has chosen.
@@ -103,7 +108,8 @@ impl Database {
             format!("--host={}", addr.ip()),
             format!("--port={}", addr.port()),
         ];
-        Self { child: Part::new("the server, which is not its own", None), place, addr }
+        let child = Part::new("the server, which is not its own", None);
+        Self { child, place, addr, is_mysql: false }
     }
 
     /// Creates the schema and a user for the sidecar.
@@ -119,9 +125,11 @@ impl Database {
         format!("farebox:farebox@tcp({})/{SCHEMA}?parseTime=True", self.addr)
     }
 
-    /// The data source behind a proxy, which must be able to read what passes: without encryption.
+    /// The data source behind a proxy, which must be able to read what passes: without encryption. MySQL takes no password
+    /// that way.
     pub fn source_at(&self, proxy: SocketAddr) -> String {
-        format!("farebox:farebox@tcp({proxy})/{SCHEMA}?parseTime=True&tls=false")
+        let tls = if self.is_mysql { "skip-verify" } else { "false" };
+        format!("farebox:farebox@tcp({proxy})/{SCHEMA}?parseTime=True&tls={tls}")
     }
 
     /// The process.
@@ -239,7 +247,7 @@ fn install_mysql(mysqld: &Path, data: &Path) -> Result<(), StackError> {
     command
         .arg("--no-defaults")
         .arg(format!("--datadir={}", data.display()))
-        .args(["--initialize-insecure", "--innodb-log-file-size=48M"])
+        .args(["--initialize-insecure", "--innodb-redo-log-capacity=96M"])
         .args(runs_as_root().then_some("--user=root"));
     output(command).map(drop)
 }
