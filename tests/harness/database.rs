@@ -117,6 +117,10 @@ impl Database {
         self.sql_in(None, &format!("CREATE DATABASE {SCHEMA}"))?;
         self.sql_in(None, "CREATE USER farebox@'%' IDENTIFIED BY 'farebox'")?;
         self.sql_in(None, &format!("GRANT ALL ON {SCHEMA}.* TO farebox@'%'"))?;
+        if self.is_mysql {
+            self.sql_in(None, "CREATE USER clear@'%' IDENTIFIED BY ''")?;
+            self.sql_in(None, &format!("GRANT ALL ON {SCHEMA}.* TO clear@'%'"))?;
+        }
         Ok(())
     }
 
@@ -126,10 +130,10 @@ impl Database {
     }
 
     /// The data source behind a proxy, which must be able to read what passes: without encryption. MySQL takes no password
-    /// that way.
+    /// that way, so there it is a user without one.
     pub fn source_at(&self, proxy: SocketAddr) -> String {
-        let tls = if self.is_mysql { "skip-verify" } else { "false" };
-        format!("farebox:farebox@tcp({proxy})/{SCHEMA}?parseTime=True&tls={tls}")
+        let user = if self.is_mysql { "clear" } else { "farebox:farebox" };
+        format!("{user}@tcp({proxy})/{SCHEMA}?parseTime=True&tls=false")
     }
 
     /// The process.
