@@ -251,6 +251,29 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_that_was_taken_back_has_ended_whoever_bears_it() {
+        for on_lost in [OnLost::Reported, OnLost::Granted] {
+            let mut lease = lease(1, 1);
+            lease.reclaim(on_lost);
+            assert_eq!((lease.open, lease.outstanding()), (false, Split::NONE), "{on_lost:?}");
+        }
+    }
+
+    #[test]
+    fn units_of_running_calls_stay_charged_also_after_an_older_report_and_until_the_last() {
+        let mut lease = lease(0, 10);
+        lease.settle(used(5));
+        lease.reclaim(OnLost::Granted);
+        // It was sent before what is known, and says less; two calls ran then.
+        assert_eq!(lease.correct(used(3), 2), Split { free: 0, paid: 3 });
+        assert_eq!(lease.charged(), 7);
+        // The last report has nothing that runs, whatever it says.
+        let last = Usage { close: true, ..used(5) };
+        assert_eq!(lease.correct(last, 2), Split { free: 0, paid: 2 });
+        assert_eq!(lease.charged(), 5);
+    }
+
+    #[test]
     fn what_a_gateway_used_after_it_was_corrected_is_charged_late() {
         let mut lease = lease(0, 10);
         lease.reclaim(OnLost::Granted);

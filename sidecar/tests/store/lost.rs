@@ -4,17 +4,21 @@ use farebox_core::lease::OnLost;
 use farebox_core::wire::Report;
 use farebox_sidecar::app::App;
 use farebox_sidecar::store::Store;
+use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::calls::refund;
+use crate::calls::{deduct, refund};
 use crate::fixture::{Fixture, settings, used, want};
 
 /// Three free units of asset, others at 0.5; what is lost is charged.
 async fn fixture() -> Fixture {
+    with(OnLost::Granted).await
+}
+
+async fn with(on_lost: OnLost) -> Fixture {
     let farebox = Fixture::new(&[("asset", 3)], &[("asset", "0.5")]).await;
     let store = Store::connect(&farebox.database.options, 8).await.unwrap();
     let settings = settings(&[("asset", 3)], &[("asset", "0.5")]);
-    let app =
-        App::new(store, farebox_sidecar::app::Settings { on_lost: OnLost::Granted, ..settings });
+    let app = App::new(store, farebox_sidecar::app::Settings { on_lost, ..settings });
     Fixture { app, ..farebox }
 }
 
@@ -103,6 +107,58 @@ async fn a_restarted_gateway_and_a_call_in_want_find_the_units_charged() {
     let states = "SELECT state, free_lost, paid_lost FROM lease";
     assert_eq!(farebox.database.rows(states).await, ["expired 3 2"]);
     farebox.assert_sound().await;
+}
+
+impl Fixture {
+    /// Has a gateway borrow all that this account has, 3 free units and 2 for money, and then fall silent for too long.
+    async fn lend_all_to_a_silent_gateway(&self, account: &str) {
+        self.credit(account, "1").await;
+        let silent = self.gateway("edge-1").want(want(account, "asset", 5, 5)).await.unwrap();
+        let sql = "UPDATE lease SET reclaim_at = UTC_TIMESTAMP(3) WHERE lease_id = ";
+        assert_eq!(self.database.run(format!("{sql}{}", silent.lease)).await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deduct_in_want_takes_the_lease_back_as_the_setting_says() {
+    for (on_lost, told) in [
+        (OnLost::Granted, "190102: 0 free and 0 do not cover 0.5"),
+        (OnLost::Reported, "1 free, 0 paid for 0, leaves 1"),
+    ] {
+        let farebox = with(on_lost).await;
+        farebox.lend_all_to_a_silent_gateway("u").await;
+        assert_eq!(farebox.told(deduct("d", "u", "asset", 1)).await, told, "{on_lost:?}");
+        farebox.assert_sound().await;
+    }
+}
+
+/// On one thread, so that what is recorded is what this test does.
+#[tokio::test]
+async fn what_may_be_lost_is_counted_whoever_takes_the_lease_back() {
+    for on_lost in [OnLost::Reported, OnLost::Granted] {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let _recording = metrics::set_default_local_recorder(&recorder);
+        let require = |who: &str, units: &str, amount: &str| {
+            let (text, word) = (handle.render(), on_lost.as_str());
+            for line in [
+                format!("billing_lease_lost_units_total{{on_lost=\"{word}\"}} {units}"),
+                format!("billing_lease_lost_amount_total{{on_lost=\"{word}\"}} {amount}"),
+            ] {
+                assert!(text.lines().any(|found| found == line), "{who}: no {line} in\n{text}");
+            }
+        };
+        let farebox = with(on_lost).await;
+        farebox.lend_all_to_a_silent_gateway("u").await;
+        farebox.app.reclaim().await.unwrap();
+        require("the job", "5", "1");
+        farebox.lend_all_to_a_silent_gateway("v").await;
+        let _ = farebox.gateway("edge-2").want(want("v", "asset", 1, 1)).await;
+        require("a gateway", "10", "2");
+        farebox.lend_all_to_a_silent_gateway("w").await;
+        farebox.told(deduct("d", "w", "asset", 1)).await;
+        require("a deduct", "15", "3");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
