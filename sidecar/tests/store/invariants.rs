@@ -7,6 +7,7 @@ use crate::orders;
 
 mod calls;
 mod plans;
+mod rules;
 mod status;
 mod touched;
 mod traffic;
@@ -177,7 +178,7 @@ impl Fixture {
             let sql = format!(
                 "INSERT INTO ledger_entry
                    (entry_id, user_id, book, amount, currency, kind, ref_type, ref_id, user_seq, balance_after, created_at)
-                 SELECT '{kind}', user_id, '{book}', {part}, currency, '{kind}', 'recharge_refund', '{refund_id}',
+                 SELECT CONCAT('{kind} of ', user_id), user_id, '{book}', {part}, currency, '{kind}', 'recharge_refund', '{refund_id}',
                    IF({number} = 0, NULL, entry_seq + {number}),
                    CASE {number} WHEN 0 THEN NULL WHEN 1 THEN balance + {amount} ELSE balance + {amount} - {owed} END,
                    UTC_TIMESTAMP(3)
