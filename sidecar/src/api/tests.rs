@@ -24,6 +24,7 @@ mod callback;
 mod calls;
 mod orders;
 mod recharge;
+mod shed;
 
 /// Use cases on a database that nobody started.
 fn app() -> App {
