@@ -6,6 +6,7 @@ use crate::fixture::{Fixture, key, used, want};
 use crate::orders;
 
 mod calls;
+mod endpoint;
 mod plans;
 mod rules;
 mod status;

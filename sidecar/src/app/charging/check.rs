@@ -186,7 +186,9 @@ async fn create(app: &App, tx: &mut MySqlConnection, keys: &[LeaseKey]) -> Resul
     let mut books = Books::lock(tx, &accounts, Some(&app.settings), OnCorrupt::Fail).await?;
     let month = Month::at(books.now, app.settings.time_zone);
     let quotas = keys.iter().map(|key| quota(key, &month)).collect();
-    books.load_or_create_quotas(tx, &quotas, &app.settings).await
+    books.load_or_create_quotas(tx, &quotas, &app.settings).await?;
+    // The account's own row is written with them: nodes of a cluster collide on it, and it is due to be checked.
+    books.store(tx).await
 }
 
 fn quota(key: &LeaseKey, month: &Month) -> QuotaKey {

@@ -6,7 +6,7 @@ use farebox_core::wire::{JournalReport, Report};
 use farebox_sidecar::app::Touched;
 use sqlx::Connection as _;
 
-use crate::calls::{commit, deduct, refund, reserve_units};
+use crate::calls::{commit, deduct, refund, release, reserve_units};
 use crate::fixture::{Fixture, credit, key, used, want};
 
 impl Fixture {
@@ -61,6 +61,33 @@ async fn whatever_changes_an_account_makes_it_due() {
     farebox.database.run("UPDATE lease SET reclaim_at = UTC_TIMESTAMP(3)").await;
     farebox.app.reclaim().await.unwrap();
     farebox.require_due("u", "a reclaim").await;
+}
+
+/// Where nothing is paid and nothing is free, neither the balance nor a free quota changes: the other rows have to say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_without_money_make_their_account_due_as_well() {
+    let farebox = Fixture::new(&[], &[("gift", "0")]).await;
+    farebox.credit("u", "1").await;
+    farebox.check_due().await;
+    farebox.check("u", "gift", 1).await.unwrap();
+    farebox.require_due("u", "a free quota of a new month, made by a check").await;
+    let mut edge = farebox.gateway("edge-1");
+    let lease = edge.want(want("u", "gift", 4, 4)).await.unwrap().lease;
+    farebox.require_due("u", "a new lease").await;
+    edge.want(want("u", "gift", 4, 4)).await.unwrap();
+    farebox.require_due("u", "a lease that grows").await;
+    edge.report(Report { returned: 1, ..used(lease, 0) }).await;
+    farebox.require_due("u", "units that came back").await;
+    edge.report(Report { returned: 1, ..used(lease, 1) }).await;
+    farebox.require_due("u", "usage").await;
+    let charged = farebox.record(deduct("d", "u", "gift", 1)).await;
+    farebox.require_due("u", "a record").await;
+    farebox.told(refund("f", &charged, None)).await;
+    farebox.require_due("u", "a refund").await;
+    let held = farebox.reservation(reserve_units("r", "u", "gift", 1)).await;
+    farebox.require_due("u", "a reservation").await;
+    farebox.told(release(&held)).await;
+    farebox.require_due("u", "its end").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
