@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use farebox_core::lease::OnLost;
+
 use super::failure::Failure;
 use super::table::{Column, facts, table};
-use crate::config::{Config, Events, PaymentService};
+use crate::config::{Config, Events, Leases, PaymentService};
 
 /// What the configuration means, defaults and overrides included.
 pub(super) fn report(path: &Path, config: &Config) -> Result<String, Failure> {
@@ -32,10 +34,7 @@ pub(super) fn report(path: &Path, config: &Config) -> Result<String, Failure> {
         ("callback keys", callback_keys.to_string()),
         ("recharge", format!("up to {}", config.recharge_max)),
         ("events", events),
-        (
-            "leases",
-            format!("{:?}, {:?} after a restart", config.leases.ttl, config.leases.boot_grace),
-        ),
+        ("leases", leases(&config.leases)),
     ]));
     text.push('\n');
     text.push_str(&services(config));
@@ -56,6 +55,14 @@ fn events(events: Option<&Events>) -> String {
         format!("to {url} within {timeout:?}, signed with {keys}")
     };
     events.map_or_else(|| "none".to_owned(), told)
+}
+
+fn leases(&Leases { ttl, boot_grace, on_lost }: &Leases) -> String {
+    let charged = match on_lost {
+        OnLost::Reported => "what was reported",
+        OnLost::Granted => "all that was granted",
+    };
+    format!("{ttl:?}, {boot_grace:?} after a restart; of a lost one {charged} is charged")
 }
 
 fn services(config: &Config) -> String {

@@ -64,6 +64,16 @@ fn the_shipped_file_holds_the_documented_seeds() {
 }
 
 #[test]
+fn who_bears_what_is_lost_reaches_the_use_cases() {
+    use farebox_core::lease::OnLost::{Granted, Reported};
+    let shipped = include_str!("../../../farebox.yaml");
+    let on_lost = |text: &str| config(text).settings().on_lost;
+    assert_eq!(on_lost(shipped), Reported);
+    assert_eq!(on_lost(&shipped.replace("on_lost: reported", "on_lost: granted")), Granted);
+    assert_eq!(on_lost(&shipped.replace("on_lost: reported", "")), Reported);
+}
+
+#[test]
 fn a_price_is_taken_from_its_text_digit_by_digit() {
     for (text, nanos) in [
         ("0.001", 1_000_000),

@@ -75,12 +75,28 @@ fn a_good_configuration_is_told_in_full() {
     callback keys    0
     recharge         up to 999999.99
     events           none
-    leases           10s, 1s after a restart
+    leases           10s, 1s after a restart; of a lost one what was reported is charged
 
     service   price  free units per month
     passport  0.001                 10000
     payment   0.002                     -
     ");
+}
+
+#[test]
+fn who_bears_what_is_lost_is_told_and_a_word_that_says_neither_is_refused() {
+    let leases = |word: &str| {
+        let word = ("FAREBOX_LEASES__ON_LOST", word);
+        Desk::with(GOOD).run(&["check-config"], &[TOKEN, word])
+    };
+    let charged = "of a lost one all that was granted is charged\n";
+    assert!(leases("granted").stdout.contains(charged));
+    let wrong = leases("nobody");
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(64), ""));
+    assert_eq!(
+        wrong.stderr,
+        "farebox: leases.on_lost (FAREBOX_LEASES__ON_LOST) is \"nobody\": not a known policy; write reported (the operator bears what was not reported) or granted (the account does)\n"
+    );
 }
 
 const PAYMENT: &str = "
