@@ -1,4 +1,4 @@
-//! Why something stands in the books: the whole chain that a record, a lease, a reservation or an order belongs to.
+//! Why something stands in the books: the whole chain that a record, a lease, a reservation, an order or a refund belongs to.
 
 use serde::Serialize;
 use serde::ser::SerializeMap as _;
@@ -14,7 +14,7 @@ const ID_BYTES_MAX: usize = 255;
 /// A chain, beginning with what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// What the id names: `record`, `lease`, `reservation` or `order`.
+    /// What the id names: `record`, `lease`, `reservation`, `order` or `refund`.
     pub kind: &'static str,
     /// Its parts; those without rows are left out.
     pub parts: Vec<ExplainedPart>,
@@ -65,6 +65,8 @@ async fn read(tx: &mut MySqlConnection, id: &str) -> Result<Vec<Explanation>, St
         ("lease", explain::LEASE),
         ("reservation", explain::RESERVATION),
         ("order", explain::ORDER),
+        ("refund", explain::CHARGE_REFUND),
+        ("refund", explain::ORDER_REFUND),
     ] {
         if kind != "lease" || is_number {
             explanations.extend(follow(tx, kind, chain, id).await?);

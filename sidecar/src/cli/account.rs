@@ -158,6 +158,7 @@ fn describe_records(records: &[RecordView]) -> String {
         Column::Number("amount"),
         Column::Number("owed"),
         Column::Number("back"),
+        Column::Text("record"),
     ];
     let rows = records.iter().map(|record| {
         vec![
@@ -172,6 +173,7 @@ fn describe_records(records: &[RecordView]) -> String {
             record.amount.to_string(),
             record.owed.to_string(),
             record.refunded_amount.to_string(),
+            record.id.clone(),
         ]
     });
     format!("\nnewest records\n{}", table(&columns, rows))
@@ -243,8 +245,8 @@ mod tests {
         passport  10000   120    50       9830
 
         newest records
-        booked at                 service  type   source  units  free  paid  price  amount  owed   back
-        2026-11-22T14:00:00.000Z  payment  mixed  lease       3     1     2  0.002   0.004     0  0.002
+        booked at                 service  type   source  units  free  paid  price  amount  owed   back  record
+        2026-11-22T14:00:00.000Z  payment  mixed  lease       3     1     2  0.002   0.004     0  0.002  0190
         ");
     }
 

@@ -1,4 +1,4 @@
-//! `farebox explain`: why a record, a lease, a reservation or an order stands in the books.
+//! `farebox explain`: why a record, a lease, a reservation, an order or a refund stands in the books.
 
 use super::failure::Failure;
 use super::table::{Column, facts, table};
@@ -32,16 +32,27 @@ fn one(ExplainedRow(row): &ExplainedRow) -> String {
     facts(&lines).lines().map(|line| format!("  {line}\n")).collect()
 }
 
-/// A column for each name that any row has.
-fn several(part: &ExplainedPart) -> String {
+/// The names that any row has, in the order in which rows have them: what one of them lacks keeps its place.
+fn names(rows: &[ExplainedRow]) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
-    for ExplainedRow(row) in &part.rows {
+    for ExplainedRow(row) in rows {
+        let mut next = 0;
         for (name, _) in row {
-            if !names.contains(&name.as_str()) {
-                names.push(name);
+            match names.iter().position(|known| known == name) {
+                Some(place) => next = place + 1,
+                None => {
+                    names.insert(next, name);
+                    next += 1;
+                }
             }
         }
     }
+    names
+}
+
+/// A column for each name that any row has.
+fn several(part: &ExplainedPart) -> String {
+    let names = names(&part.rows);
     let columns: Vec<Column<'_>> = names.iter().map(|name| Column::Text(name)).collect();
     let rows = part.rows.iter().map(|ExplainedRow(row)| {
         let value = |name: &&str| row.iter().find(|(column, _)| column == name);
@@ -73,8 +84,8 @@ mod tests {
     #[test]
     fn one_row_is_told_line_by_line_and_several_in_a_table() {
         let ledger = vec![
-            row(&[("book", "user"), ("amount", "-1.500000000"), ("number", "3")]),
-            row(&[("book", "earnings:asset"), ("amount", "1.500000000")]),
+            row(&[("book", "earnings:asset"), ("amount", "1.500000000"), ("entry", "e1")]),
+            row(&[("book", "user"), ("amount", "-1.500000000"), ("number", "3"), ("entry", "e1")]),
         ];
         let explanation = Explanation {
             kind: "record",
@@ -92,9 +103,9 @@ mod tests {
           booked at  2026-11-22 12:00:00.000
 
         ledger
-          book            amount  number
-          user            -1.5    3
-          earnings:asset  1.5     -
+          book            amount  number  entry
+          earnings:asset  1.5     -       e1
+          user            -1.5    3       e1
         ");
     }
 }

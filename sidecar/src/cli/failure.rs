@@ -33,7 +33,7 @@ pub(super) enum Failure {
     #[error("there is no account {0}; it begins with its first call or credit")]
     NoAccount(String),
     #[error(
-        "there is no billing record, lease, reservation or order {0}; `farebox account show` and `farebox orders list` tell ids"
+        "there is no billing record, lease, reservation, order or refund \"{0}\"; `farebox account show` and `farebox orders list` tell ids"
     )]
     NothingToExplain(String),
     #[error(transparent)]

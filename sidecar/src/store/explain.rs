@@ -1,4 +1,4 @@
-//! The rows that a record, a lease, a reservation or an order hangs together with, for people who ask why.
+//! The rows that a record, a lease, a reservation, an order or a refund hangs together with, for people who ask why.
 //!
 //! One query per part of the chain. `[id]` stands for the id that was asked for. A query finds its rows by indexes.
 
@@ -215,5 +215,35 @@ pub(crate) const ORDER: Chain = &[
               event.created_at AS `written at`
               FROM recharge_order JOIN outbox AS event ON recharge_order.created_at <= event.created_at AND event.user_id = recharge_order.user_id
               WHERE recharge_order.order_id = [id] AND LOCATE(recharge_order.order_id, event.payload_json) <> 0 ORDER BY event.outbox_id",
+    },
+];
+
+pub(crate) const CHARGE_REFUND: Chain = &[
+    Part {
+        title: "refund of a charge",
+        sql: "SELECT refund.charge_refund_id AS refund, refund.billing_record_id AS record, refund.user_id AS user, record.service_name AS service,
+              refund.free_units AS `free units`, refund.paid_units AS `paid units`, refund.amount, record.reset_month AS `free quota of`,
+              refund.created_at AS `booked at`
+              FROM charge_refund AS refund LEFT JOIN billing_record AS record ON record.billing_record_id = refund.billing_record_id
+              WHERE refund.charge_refund_id = [id]",
+    },
+    Part {
+        title: "ledger",
+        sql: "SELECT kind, book, amount, currency, user_seq AS number, balance_after AS `balance after`, entry_id AS entry, created_at AS `booked at`
+              FROM ledger_entry WHERE ref_type = 'charge_refund' AND ref_id = [id] ORDER BY ledger_entry_id",
+    },
+];
+
+pub(crate) const ORDER_REFUND: Chain = &[
+    Part {
+        title: "refund of an order",
+        sql: "SELECT refund_id AS refund, order_id AS `order`, user_id AS user, state, amount, currency, NULLIF(owed, 0) AS owed, origin AS `begun by`,
+              actor, reason, failure, ask_at AS `asked for at`, created_at AS `begun at`, updated_at AS `changed at`
+              FROM recharge_refund WHERE refund_id = [id]",
+    },
+    Part {
+        title: "ledger",
+        sql: "SELECT kind, book, amount, currency, user_seq AS number, balance_after AS `balance after`, entry_id AS entry, created_at AS `booked at`
+              FROM ledger_entry WHERE ref_type = 'recharge_refund' AND ref_id = [id] ORDER BY ledger_entry_id",
     },
 ];

@@ -63,6 +63,11 @@ async fn a_deduct_leads_to_its_key_and_its_refunds() {
     assert!(values(&told, "request", "key")[0].contains("call-7"));
     assert_eq!(values(&told, "refunds", "amount"), ["0.500000000"]);
     assert_eq!(values(&told, "refunds", "balance after"), ["8.000000000"]);
+    let back = values(&told, "refunds", "refund")[0].to_owned();
+    let of_refund = farebox.explain(&back).await;
+    assert_eq!(of_refund.kind, "refund");
+    assert_eq!(values(&of_refund, "refund of a charge", "record"), [record.as_str()]);
+    assert_eq!(values(&of_refund, "ledger", "kind"), ["charge_refund", "charge_refund"]);
     let told = farebox.explain(&other).await;
     assert!(values(&told, "request", "key")[0].contains("call-8"));
 }
@@ -71,7 +76,11 @@ async fn a_deduct_leads_to_its_key_and_its_refunds() {
 async fn an_order_leads_to_its_payment_ledger_and_refunds() {
     let farebox = orders::fixture().await;
     let order = orders::paid(&farebox.app, "alice", "2", "p-1").await;
-    orders::refund(&farebox.app, &order, "1").await;
+    let back = orders::refund(&farebox.app, &order, "1").await;
+    let of_refund = farebox.explain(&back).await;
+    assert_eq!(of_refund.kind, "refund");
+    assert_eq!(values(&of_refund, "refund of an order", "order"), [order.as_str()]);
+    assert_eq!(values(&of_refund, "ledger", "amount"), ["-1.000000000", "1.000000000"]);
     let told = farebox.explain(&order).await;
     assert_eq!((told.kind, values(&told, "payment", "payment")), ("order", vec!["p-1"]));
     assert_eq!(values(&told, "ledger", "amount"), ["-2.000000000", "2.000000000"]);
