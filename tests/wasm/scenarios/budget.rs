@@ -118,6 +118,25 @@ fn a_new_leader_shows_nothing_before_it_has_looked_everywhere() {
 }
 
 #[test]
+fn a_new_leader_leaves_the_amount_alone_before_it_has_looked_everywhere() {
+    let mut gateway = thrifty(2);
+    // Whoever leads stops; the other one takes over, with nothing on the list of changes that it begins with.
+    for stopped in [0, 1] {
+        gateway.serve(0, asset("rich"));
+        gateway.pass(300);
+        let amount = shared_amount(&gateway);
+        assert_eq!(amount, lent(&gateway) * PRICE);
+        let vm = gateway.vms.remove(stopped);
+        for _ in 0..450 {
+            gateway.pass(10);
+            assert_eq!(shared_amount(&gateway), amount, "while the lease stands");
+        }
+        gateway.vms.insert(stopped, vm);
+    }
+    settle(&gateway, &[("rich", 2)]);
+}
+
+#[test]
 fn below_half_of_the_budget_nothing_is_different() {
     let gateway = thrifty(1);
     lend(&gateway, &["rich"], 16);
