@@ -8,12 +8,13 @@ mod abi;
 #[cfg(feature = "trap")]
 mod trap;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use farebox_core::assertion::Key;
 
 use crate::answer::{Answer, Reason};
+use crate::backlog::{Backlog, Verdict};
 use crate::config::{self, Config, Token};
 use crate::ending::{Ending, Response};
 use crate::host::{Host, SetOutcome, Severity};
@@ -110,6 +111,9 @@ fn start(configuration: &[u8]) -> Result<Plugin, FieldError> {
         timeout_ms: u32::try_from(config.sidecar.timeout_ms).unwrap_or(u32::MAX),
         authorization: format!("Bearer {token}"),
         metrics: Stat::ALL.map(|stat| abi::define_metric(stat.is_gauge(), stat.name())),
+        arriving: Cell::default(),
+        backlog: RefCell::default(),
+        pace: Cell::default(),
     };
     Ok(Plugin { worker: Worker::new(&envoy, config, gateway, Key::derive(&token)), envoy })
 }
@@ -130,15 +134,24 @@ fn read_token(token: &Token) -> Result<String, FieldError> {
 fn on_tick(root: u32) {
     #[cfg(feature = "trap")]
     trap::on_tick();
-    with_plugin(root, |plugin| plugin.worker.on_tick(&plugin.envoy));
+    with_plugin(root, |Plugin { worker, envoy }| {
+        if envoy.is_due() {
+            worker.on_tick(envoy);
+        }
+        envoy.tell(true);
+    });
     release_ended();
 }
 
 fn on_request_headers(stream: u32) -> Next {
     #[cfg(feature = "trap")]
     trap::on_request(stream);
-    let next = with_plugin(stream, |plugin| {
-        plugin.worker.on_request(&plugin.envoy, stream, &CurrentRequest)
+    let next = with_plugin(stream, |Plugin { worker, envoy }| {
+        envoy.arriving.set(stream);
+        let next = worker.on_request(envoy, stream, &CurrentRequest);
+        envoy.arriving.set(0);
+        envoy.mind_backlog();
+        next
     });
     next.unwrap_or_else(|| {
         let caller = crate::answer::Caller {
@@ -165,6 +178,8 @@ fn on_http_call_response(token: u32, header_count: usize, body_size: usize) {
     with_plugins(|plugins| {
         for plugin in plugins.roots.values_mut() {
             plugin.worker.on_answer(&plugin.envoy, token, status, &body);
+            // Whatever Envoy says in the sidecar's place may be said within another callback.
+            plugin.envoy.tell(status == 200);
         }
     });
     release_ended();
@@ -205,6 +220,7 @@ fn on_log(stream: u32) {
     trap::on_log(stream);
     with_plugin(stream, |plugin| {
         let Plugin { worker, envoy } = plugin;
+        envoy.forget(stream);
         let Some(caller) = worker.judged_by_ending(stream) else {
             return worker.on_end(envoy, stream, Ending::Success);
         };
@@ -218,7 +234,10 @@ fn on_log(stream: u32) {
 
 fn on_delete(context: u32) {
     // A stream that was never logged has not been answered.
-    with_plugin(context, |plugin| plugin.worker.on_end(&plugin.envoy, context, Ending::Failure));
+    with_plugin(context, |Plugin { worker, envoy }| {
+        envoy.forget(context);
+        worker.on_end(envoy, context, Ending::Failure);
+    });
     with_plugins(|plugins| {
         plugins.streams.remove(&context);
         if let Some(Plugin { mut worker, envoy }) = plugins.roots.remove(&context) {
@@ -283,12 +302,80 @@ struct Envoy {
     timeout_ms: u32,
     authorization: String,
     metrics: [Option<u32>; Stat::ALL.len()],
+    /// The stream whose request arrives in the running callback; 0 in any other.
+    arriving: Cell<u32>,
+    backlog: RefCell<Backlog>,
+    pace: Cell<Pace>,
+}
+
+/// How often this VM ticks.
+#[derive(Debug, Default, Clone, Copy)]
+struct Pace {
+    /// As the worker wants it.
+    period_ms: u64,
+    /// When the worker ticked.
+    ticked_ms: u64,
+    /// Ticks come as fast as they can, for calls that have not been told.
+    rushes: bool,
 }
 
 impl Envoy {
     fn metric(&self, stat: Stat) -> Option<u32> {
         let place = Stat::ALL.iter().position(|known| *known == stat)?;
         self.metrics.get(place).copied().flatten()
+    }
+
+    /// Whether it is time for a tick of the worker's; the others are for the backlog alone.
+    fn is_due(&self) -> bool {
+        let pace = self.pace.get();
+        if !pace.rushes {
+            return true;
+        }
+        let now = self.now_ms();
+        let is_due = pace.ticked_ms.saturating_add(pace.period_ms) <= now;
+        if is_due {
+            self.pace.set(Pace { ticked_ms: now, ..pace });
+        }
+        is_due
+    }
+
+    /// Tells paused calls what becomes of them, as many as the stack takes; the others with the next tick.
+    fn tell(&self, stack_is_empty: bool) {
+        let Ok(mut backlog) = self.backlog.try_borrow_mut() else { return };
+        if stack_is_empty {
+            backlog.replenish();
+        }
+        while let Some((stream, verdict)) = backlog.next() {
+            abi::in_context(stream, || match &verdict {
+                Verdict::Resume => abi::continue_request(),
+                Verdict::Answer(answer) => abi::send_local_response(answer),
+            });
+        }
+        drop(backlog);
+        self.mind_backlog();
+    }
+
+    fn add_verdict(&self, stream: u32, verdict: Verdict) {
+        if let Ok(mut backlog) = self.backlog.try_borrow_mut() {
+            backlog.push(stream, verdict);
+        }
+    }
+
+    /// A stream has ended, and is not told any more.
+    fn forget(&self, stream: u32) {
+        if let Ok(mut backlog) = self.backlog.try_borrow_mut() {
+            backlog.forget(stream);
+        }
+    }
+
+    /// Ticks come as fast as they can while calls are to be told.
+    fn mind_backlog(&self) {
+        let (pace, rushes) = (self.pace.get(), 0 < self.untold());
+        if rushes != pace.rushes {
+            self.pace.set(Pace { rushes, ..pace });
+            let period_ms = if rushes { 1 } else { pace.period_ms };
+            abi::set_tick_period(u32::try_from(period_ms).unwrap_or(u32::MAX));
+        }
     }
 }
 
@@ -330,11 +417,19 @@ impl Host for Envoy {
     }
 
     fn resume(&self, stream: u32) {
-        abi::in_context(stream, abi::continue_request);
+        self.add_verdict(stream, Verdict::Resume);
     }
 
     fn answer(&self, stream: u32, answer: &Answer) {
-        abi::in_context(stream, || abi::send_local_response(answer));
+        if stream == self.arriving.get() {
+            abi::send_local_response(answer);
+        } else {
+            self.add_verdict(stream, Verdict::Answer(answer.clone()));
+        }
+    }
+
+    fn untold(&self) -> usize {
+        self.backlog.try_borrow().map_or(0, |backlog| backlog.len())
     }
 
     fn count(&self, stat: Stat, by: u64) {
@@ -353,7 +448,11 @@ impl Host for Envoy {
         abi::log(severity, text);
     }
 
-    fn tick_every_ms(&self, period: u64) {
-        abi::set_tick_period(u32::try_from(period).unwrap_or(u32::MAX));
+    fn tick_every_ms(&self, period_ms: u64) {
+        let pace = Pace { period_ms, ..self.pace.get() };
+        self.pace.set(pace);
+        if !pace.rushes {
+            abi::set_tick_period(u32::try_from(period_ms).unwrap_or(u32::MAX));
+        }
     }
 }

@@ -45,10 +45,14 @@ pub trait Host {
     fn shared_set(&self, key: &str, value: &[u8], cas: u32) -> SetOutcome;
     /// Sends a message to one of the sidecar's paths. The token comes back with the answer; `None` when nothing could be sent.
     fn call_sidecar(&self, path: &str, body: &[u8]) -> Option<u32>;
-    /// Lets a paused stream go on.
+    /// Lets a paused stream go on, soon.
     fn resume(&self, stream: u32);
-    /// Answers a paused stream.
+    /// Answers a stream: the one whose request just arrives at once, a paused one soon.
     fn answer(&self, stream: u32, answer: &Answer);
+    /// How many paused streams have not been told yet that they go on, or their answer.
+    fn untold(&self) -> usize {
+        0
+    }
     /// Adds to a counter.
     fn count(&self, stat: Stat, by: u64);
     /// Sets a gauge.

@@ -13,7 +13,7 @@
 //! | [`deduct`], [`undo`] | messages of strict calls, and of charges that are to come back |
 //! | [`running`], [`roster`] | units of running calls; which VMs live, and the roll call that finds those of the dead |
 //! | [`risk`] | money at risk, and the budget for it |
-//! | [`waiting`] | calls that are paused until units arrive |
+//! | [`waiting`], [`backlog`] | calls that are paused until units arrive; what they are told, some at a time |
 //! | [`worker`] | one VM: ties the above together behind the [`host::Host`] trait |
 //! | [`answer`] | what a refused caller is told |
 //! | [`ending`] | whether a finished call is charged when only successes are |
@@ -33,6 +33,7 @@
 )]
 
 pub mod answer;
+pub mod backlog;
 pub mod config;
 pub mod control;
 pub mod deduct;

@@ -75,6 +75,8 @@ pub struct Worker {
     strict: Strict,
     undos: Undoing,
     questions: BTreeMap<u32, Question>,
+    /// Strict calls that may still be sent before the next tick, beside those that just arrive.
+    sends_left: usize,
     /// A report of the leader that was not answered; it is sent again as it was.
     unanswered: Option<Sent>,
     /// Reports of leases that have no record, by lease: the next message gives them back.
@@ -108,6 +110,7 @@ impl Worker {
             strict: Strict::default(),
             undos: Undoing::default(),
             questions: BTreeMap::new(),
+            sends_left: strict::SENDS_MAX,
             unanswered: None,
             orphans: BTreeMap::new(),
             recalled: BTreeSet::new(),
@@ -209,7 +212,7 @@ impl Worker {
         if now < self.away_until_ms {
             return self.unreachable(host, &call, now);
         }
-        if self.is_crowded() {
+        if self.is_crowded(host) {
             return turn_away(host, &call, &Reason::Overloaded);
         }
         let until_ms = now.saturating_add(self.config.max_wait_ms);
@@ -227,8 +230,9 @@ impl Worker {
     }
 
     /// Whether no more calls may wait.
-    fn is_crowded(&self) -> bool {
-        WAITING_MAX <= self.waiting.len().saturating_add(self.strict.len())
+    fn is_crowded(&self, host: &impl Host) -> bool {
+        let waiting = self.waiting.len().saturating_add(self.strict.len());
+        WAITING_MAX <= waiting.saturating_add(host.untold())
     }
 
     /// Lets a call go on that has waited, or that is just arriving.

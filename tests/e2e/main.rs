@@ -8,6 +8,7 @@ mod calls;
 mod cold;
 mod configuration;
 mod contract;
+mod crowd;
 mod cut;
 mod drain;
 mod exactness;

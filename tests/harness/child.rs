@@ -220,6 +220,14 @@ impl Child {
         lock(&self.running).as_ref().map(process::Child::id)
     }
 
+    /// The memory that the process has, in bytes, as the system counts it (`VmRSS`); 0 when it does not run.
+    pub fn resident(&self) -> u64 {
+        let status = self.id().map(|id| fs::read_to_string(format!("/proc/{id}/status")));
+        let status = status.and_then(Result::ok).unwrap_or_default();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        kib.and_then(|kib| kib.trim().parse::<u64>().ok()).map_or(0, |kib| kib * 1_024)
+    }
+
     /// Whether the process has ended by itself.
     pub fn has_ended(&self) -> bool {
         self.ended().is_some()

@@ -150,6 +150,12 @@ impl Call {
         Self { request: self.request.json(body) }
     }
 
+    /// Waits so long for the whole answer, instead of 30 s.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { request: self.request.timeout(patience) }
+    }
+
     /// Sends the call and reads its whole answer. A broken connection fails the test.
     pub async fn send(self) -> Answer {
         self.try_send().await.unwrap_or_else(|err| panic!("no answer: {err:?}"))

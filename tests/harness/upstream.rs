@@ -8,6 +8,7 @@
 //! | `status/503` | that status |
 //! | `redirect?to=/coin/x` | 302 to that path of the same host |
 //! | `slow?ms=300` | 200 after a while |
+//! | `hold?name=x` | nothing until [`Upstream::finish`] is called with the name, then as anything |
 //! | `stream?name=x` | 200 and a chunk every 20 ms until [`Upstream::finish`] is called with the name |
 //! | `grpc` | a gRPC-like reply: one empty message, `grpc-status: 0` in trailers |
 
@@ -26,6 +27,7 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::StackError;
@@ -46,7 +48,7 @@ pub struct Upstream {
 #[derive(Debug, Default)]
 struct Seen {
     served: Mutex<BTreeMap<String, u64>>,
-    finished: Mutex<BTreeSet<String>>,
+    finished: watch::Sender<BTreeSet<String>>,
     arrivals: Mutex<Vec<Arrival>>,
 }
 
@@ -91,9 +93,11 @@ impl Upstream {
         lock(&self.seen.arrivals).clone()
     }
 
-    /// Lets the streams of this name end.
+    /// Lets the streams of this name end, and answers the calls that are held under it.
     pub fn finish(&self, stream: &str) {
-        lock(&self.seen.finished).insert(stream.to_owned());
+        self.seen.finished.send_modify(|finished| {
+            finished.insert(stream.to_owned());
+        });
     }
 }
 
@@ -126,6 +130,12 @@ async fn answer(State(seen): State<Arc<Seen>>, request: Request) -> Response {
         [.., "slow"] => {
             let wait = parameter(&request, "ms").parse().unwrap_or(100);
             tokio::time::sleep(Duration::from_millis(wait)).await;
+            echo(&request)
+        }
+        [.., "hold"] => {
+            let name = parameter(&request, "name");
+            // The sender lives as long as `seen`.
+            seen.finished.subscribe().wait_for(|finished| finished.contains(&name)).await.ok();
             echo(&request)
         }
         [.., "stream"] => chunks(Arc::clone(&seen), parameter(&request, "name")),
@@ -161,7 +171,7 @@ fn echo(request: &Request) -> Response {
 
 fn chunks(seen: Arc<Seen>, name: String) -> Response {
     let ticks = stream::unfold((seen, name), |(seen, name)| async move {
-        if lock(&seen.finished).contains(&name) {
+        if seen.finished.borrow().contains(&name) {
             return None;
         }
         tokio::time::sleep(CHUNK_INTERVAL).await;

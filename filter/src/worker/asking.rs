@@ -89,7 +89,12 @@ impl Worker {
                     self.give_up(host, key, timing.now, &Reason::Overloaded);
                     return false;
                 }
+                Err(Declined::Budget) if self.sends_left == 0 => {
+                    self.waiting.set_phase(key, Phase::Later(timing.now.saturating_add(1)));
+                    return false;
+                }
                 Err(Declined::Budget) => {
+                    self.sends_left = self.sends_left.saturating_sub(1);
                     if let Some(Waiter { call, until_ms }) = self.waiting.pop_waiter(key) {
                         host.count(Stat::BudgetStrict, 1);
                         self.decide_strictly(host, call, until_ms, timing.now);

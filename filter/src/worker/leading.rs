@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use farebox_core::limits::SYNC_ITEMS_MAX;
 
 use super::asking::Question;
+use super::strict::SENDS_MAX;
 use super::{Next, Worker, turn_away};
 use crate::answer::Reason;
 use crate::control::{self, Lead};
@@ -21,6 +22,7 @@ impl Worker {
     /// Called every sync interval, in every VM.
     pub fn on_tick(&mut self, host: &impl Host) {
         let now = host.now_ms();
+        self.sends_left = SENDS_MAX;
         if self.is_ending() {
             // Another configuration leads and reports; what this one shared is in shared data.
             return self.send_undos(host, now);

@@ -18,6 +18,10 @@ use crate::stats::Stat;
 use crate::undo::Charge;
 use crate::waiting::Call;
 
+/// Strict calls that are sent per tick, beside those that just arrive. When Envoy has no room for a message it says so within
+/// the sender's callback, or within what follows from it: see `backlog`.
+pub(super) const SENDS_MAX: usize = 32;
+
 /// A paused call.
 #[derive(Debug)]
 struct Deduct {
@@ -70,7 +74,7 @@ impl Worker {
         if now < self.away_until_ms {
             return self.unreachable(host, &call, now);
         }
-        if self.is_crowded() {
+        if self.is_crowded(host) {
             return turn_away(host, &call, &Reason::Overloaded);
         }
         self.arriving = Some((call.stream, Next::Pause));
@@ -205,7 +209,9 @@ impl Worker {
     /// Sends the calls again whose time has come, and gives those up that Envoy has forgotten.
     pub(super) fn look_after_strict(&mut self, host: &impl Host, now: u64) {
         let due = self.strict.due.iter().filter(|(_, at)| **at <= now);
-        for stream in due.map(|(stream, _)| *stream).collect::<Vec<u32>>() {
+        let due = due.map(|(stream, _)| *stream).take(self.sends_left);
+        for stream in due.collect::<Vec<u32>>() {
+            self.sends_left = self.sends_left.saturating_sub(1);
             if let Some(deduct) = self.strict.remove(stream) {
                 self.send_deduct(host, deduct, now);
             }

@@ -41,6 +41,14 @@ pub enum Fault {
         /// The function.
         function: &'static str,
     },
+    /// So much was asked for in one guest call that doing it uses the stack up: in Envoy the guest traps.
+    #[error("vm {vm} called {export} too deep in the actions of other calls")]
+    TooDeep {
+        /// Which VM.
+        vm: usize,
+        /// The exported function that was called.
+        export: &'static str,
+    },
     /// The guest stopped the response, which this host does not model.
     #[error("vm {vm} paused the response of stream {stream}")]
     PausedResponse {

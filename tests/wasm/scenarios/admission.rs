@@ -1,6 +1,8 @@
 //! One call: waited for, served, refused; every pause ends in exactly one resume or one answer.
 
-use farebox_wasm_host::{CalloutAnswer, Request, State};
+use std::time::Duration;
+
+use farebox_wasm_host::{CalloutAnswer, Request, State, Stream};
 use serde_json::json;
 
 use crate::gateway::{Gateway, asset, at};
@@ -302,4 +304,24 @@ fn exactly_as_many_calls_are_served_as_are_funded() {
         (0..60).filter(|call| gateway.serve(call % 3, asset("some")).is_forwarded()).count();
     assert_eq!(served, 37);
     gateway.settle_and_check("some", 37);
+}
+
+#[test]
+fn a_crowd_that_waits_is_told_bit_by_bit_so_that_the_stack_lasts() {
+    let gateway = Gateway::new(1);
+    gateway.credit("short", "0.4");
+    let streams: Vec<_> = (0..1_000).map(|_| gateway.vms[0].request(asset("short"))).collect();
+    gateway.answer_all();
+    let is_told = |stream: &&Stream| !stream.is_paused();
+    for _ in 0..40 {
+        gateway.host.advance(Duration::from_millis(1));
+        gateway.vms[0].tick();
+        gateway.answer_all();
+    }
+    assert_eq!(streams.iter().filter(is_told).count(), 1_000);
+    assert_eq!(streams.iter().filter(|stream| stream.is_forwarded()).count(), 400);
+    for stream in streams.iter().filter(|stream| stream.is_forwarded()) {
+        stream.complete(200);
+    }
+    gateway.settle_and_check("short", 400);
 }
