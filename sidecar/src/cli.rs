@@ -25,6 +25,7 @@ mod invariants;
 mod orders;
 mod prices;
 mod table;
+mod threads;
 
 const EXIT_USAGE: u8 = 64;
 
@@ -116,10 +117,7 @@ fn execute(CommandLine { config: path, command }: CommandLine) -> Result<(), Fai
     // What a person asked for is the output; only trouble is logged beside it.
     let level = if matches!(command, Command::Serve { .. }) { level } else { LogLevel::Warn };
     telemetry::start(&Log { level, format })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::Runtime)?;
+    let runtime = threads::start()?;
     let output = runtime.block_on(execute_command(&path, &config, command));
     // What a request left behind is bounded by the shutdown before; nothing else may keep the process.
     runtime.shutdown_background();

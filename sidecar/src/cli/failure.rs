@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::threads::ThreadsError;
 use crate::app::{CreditError, ImportError, NotReady, OrdersError, RefundError};
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
@@ -51,8 +52,8 @@ pub(super) enum Failure {
     Violations { count: usize, first: String },
     #[error("the result cannot be written: {0}")]
     Output(io::Error),
-    #[error("threads cannot be started: {0}")]
-    Runtime(io::Error),
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
 }
 
 impl Failure {
@@ -77,7 +78,7 @@ impl Failure {
             | Self::NothingToExplain(_)
             | Self::Violations { .. }
             | Self::Output(_)
-            | Self::Runtime(_) => EXIT_FAILURE,
+            | Self::Threads(_) => EXIT_FAILURE,
         }
     }
 }

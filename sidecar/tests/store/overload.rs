@@ -61,20 +61,20 @@ impl Drop for Sidecar {
 }
 
 impl Sidecar {
-    async fn start(database: &Database, descriptors: u32) -> Self {
+    /// Starts it by these words of a shell, before the program's own.
+    async fn start(database: &Database, host: &str, words: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = &database.options;
         let source = format!(
-            "{}@tcp({}:{})/{}",
+            "{}@tcp({host}:{})/{}",
             options.get_username(),
-            options.get_host(),
             options.get_port(),
             database.name
         );
         let config = "server: { http: { addr: '127.0.0.1:0' }, internal: { addr: '127.0.0.1:0' }, admin: { addr: '127.0.0.1:0' } }
 billing: { prices: { asset: 1 } }\n";
         std::fs::write(directory.path().join("farebox.yaml"), config).unwrap();
-        let script = format!("ulimit -n {descriptors}; exec \"$0\" serve --ready-file ready");
+        let script = format!("{words} \"$0\" serve --ready-file ready");
         let process = Command::new("sh")
             .args(["-c", &script, env!("CARGO_BIN_EXE_farebox")])
             .current_dir(directory.path())
@@ -121,7 +121,8 @@ billing: { prices: { asset: 1 } }\n";
 async fn more_connections_than_descriptors_are_outlived() {
     let database = Database::create().await;
     Store::connect(&database.options, 2).await.unwrap().migrate().await.unwrap();
-    let sidecar = Sidecar::start(&database, 104).await;
+    let host = database.options.get_host();
+    let sidecar = Sidecar::start(&database, host, "ulimit -n 104; exec").await;
     let patience = Duration::from_secs(20);
     let crowd: Vec<TcpStream> =
         (0..120).map(|_| TcpStream::connect(sidecar.address("public")).unwrap()).collect();
@@ -131,4 +132,60 @@ async fn more_connections_than_descriptors_are_outlived() {
     assert_eq!(sidecar.get("internal", "/", patience).as_deref(), Some("404"));
     drop(crowd);
     assert_eq!(sidecar.get("public", "/health", patience).as_deref(), Some("200"));
+}
+
+/// Words that run a program as a user of its own, who may have so many threads. Root's are not counted, nor are those of
+/// whoever may raise limits.
+fn with_threads(user: u32, threads: u32) -> String {
+    let own = if rustix::process::getuid().is_root() {
+        let user = 60_000 + user + 2 * (std::process::id() % 2_000);
+        format!("setpriv --ruid={user} --bounding-set=-sys_resource,-sys_admin")
+    } else {
+        "unshare --user --map-current-user".to_owned()
+    };
+    format!("exec {own} prlimit --nproc={threads}:{threads}")
+}
+
+/// What a process says that may have so many threads: all of its error stream.
+fn refusal_with(threads: u32) -> String {
+    let script = format!("{} \"$0\" check-config", with_threads(0, threads));
+    let output = Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_farebox")])
+        .env("FAREBOX_CONFIG", concat!(env!("CARGO_MANIFEST_DIR"), "/../farebox.yaml"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_process_that_gets_too_few_threads_says_so_in_one_line() {
+    for threads in [1, 4] {
+        let text = refusal_with(threads);
+        let is_told = text.contains("threads are needed") && text.contains("ulimit -u");
+        assert!(is_told && text.lines().count() == 1, "{threads}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_by_its_name_is_found_again_when_no_more_threads_can_be_started() {
+    let database = Database::create().await;
+    Store::connect(&database.options, 2).await.unwrap().migrate().await.unwrap();
+    let refusal = refusal_with(1);
+    let needed: u32 = refusal.split(' ').find_map(|word| word.parse().ok()).unwrap();
+    // As many as it starts, its first one besides, and none more.
+    let words = with_threads(1, 1 + needed);
+    let sidecar = Sidecar::start(&database, "localhost", &words).await;
+    let patience = Duration::from_secs(20);
+    let connections = format!(
+        "SELECT CONCAT('KILL ', id) FROM information_schema.processlist
+         WHERE db = '{}' AND id != CONNECTION_ID()",
+        database.name
+    );
+    for kill in database.rows(connections.as_str()).await {
+        // It may have ended by itself.
+        let _ = database.pool.execute(sqlx::AssertSqlSafe(kill)).await;
+    }
+    let ready = async || sidecar.get("admin", "/readyz", patience).as_deref() == Some("200");
+    wait_until(ready).await;
 }
