@@ -12,13 +12,13 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::{plugin_with_rules, settled};
+use crate::{plugin_with_rules, settled, shared};
 
 /// How many calls there are, unless `FAREBOX_TEST_STREAMS` says so: 100000 takes some minutes, and some GB.
 const STREAMS: usize = 4_000;
 
-/// How long all of them may take to arrive, or to end, for each thousand and in any case.
-const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// Calls that may be on their way to the service at once.
+const ARRIVING: usize = 2_000;
 
 /// Calls on one HTTP/2 connection, from the callers to the gateway and from there to the service.
 const PER_CONNECTION: usize = 500;
@@ -31,11 +31,12 @@ const PRICE: Nanos = Nanos::new(1_000_000);
 const PATHS: [&str; 2] = ["/coin/hold?name=crowd", "/success/hold?name=crowd"];
 
 fn plan() -> Plan {
-    let plugin = plugin_with_rules(&[
+    let mut plugin = plugin_with_rules(&[
         json!({ "prefix": "/coin/", "service": "coin" }),
         json!({ "prefix": "/success/", "service": "coin", "charge_on": "success" }),
         json!({ "prefix": "/strict/", "service": "coin", "mode": "strict" }),
     ]);
+    plugin["idle_return"] = json!("1s");
     Plan::reference().plugin(plugin).prices(&[("coin", "0.001")]).free_quotas(&[]).workers(2)
 }
 
@@ -66,30 +67,88 @@ async fn wide_gateway(stack: &Stack, streams: usize) -> Gateway {
     gateway.unwrap_or_else(|err| panic!("{err}"))
 }
 
-/// The crowd's calls, on as many connections as they need; each ends when the service is told.
-fn crowd(gateway: &Gateway, streams: usize, patience: Duration) -> Vec<JoinHandle<Tally>> {
-    let firsts = (0..streams).step_by(PER_CONNECTION);
-    let connection = |first: usize| {
+/// A gateway that may ask the sidecar little at once, and that answers one of its routes itself.
+async fn narrow_gateway(stack: &Stack) -> Gateway {
+    let limits = json!({ "thresholds": [{ "max_pending_requests": 20, "max_requests": 20 }]});
+    let routes = json!([
+        { "match": { "prefix": "/coin/direct" }, "direct_response": { "status": 200 } },
+        { "match": { "prefix": "/" }, "route": { "cluster": "upstream", "timeout": "60s" } },
+    ]);
+    let limits = format!("circuit_breakers: {limits}");
+    let template = stack.template.clone().set("node_id", "edge-narrow");
+    let template = template.and_then(|template| template.set_block("sidecar_limits", &limits));
+    let template =
+        template.and_then(|template| template.set_block("routes", &format!("routes: {routes}")));
+    let gateway = Gateway::start(stack.folder(), "edge-narrow", &template.unwrap(), 1).await;
+    gateway.unwrap_or_else(|err| panic!("{err}"))
+}
+
+/// Envoy answers what is asked of it on the spot, in the middle of the filter's work: calls that go on, and messages for
+/// which there is no room. What the one entails is done within the other, so that the stack would not last.
+#[test]
+fn a_crowd_that_is_answered_on_the_spot_leaves_the_worker_alive() {
+    run(async {
+        let stack = shared().await;
+        let gateway = narrow_gateway(stack).await;
+        for (user, path) in [("on-the-spot", "/coin/direct"), ("no-room", "/strict/x")] {
+            stack.credit(user, "10");
+            let client = Client::http2(gateway.addr());
+            let call = |client: &Client, _| client.get(path).user(user);
+            let tally = client.storm(1_000, 1_000, call).await;
+            println!("{path}: {tally}");
+            assert_eq!(tally.of(200) + tally.of(503), 1_000, "{tally}");
+            let charged = u64::try_from(tally.of(200)).unwrap();
+            let spent = || {
+                Nanos::new(10_000_000_000).checked_sub(stack.account(user).balance.parse().unwrap())
+            };
+            let is_exact =
+                || spent() == Some(Nanos::new(i64::try_from(charged).unwrap() * PRICE.get()));
+            eventually!(is_exact(), "{user}: {tally}, {:?}", stack.account(user));
+        }
+        let log = gateway.envoy.log();
+        assert!(!log.contains("proxy_on_"), "a callback of the filter failed: {log}");
+        stack.invariants();
+    });
+}
+
+/// The crowd's calls, on as many connections as they need; each ends when the service is told. Connections come one after
+/// the other, so that what is tried is how many calls can be open, not how many can arrive in a second.
+async fn crowd(stack: &Stack, gateway: &Gateway, streams: usize) -> Vec<JoinHandle<Tally>> {
+    let (paid, patience) = (paid(streams), patience(streams));
+    let mut connections = Vec::new();
+    for first in (0..streams).step_by(PER_CONNECTION) {
         let client = Client::http2(gateway.addr());
         let count = PER_CONNECTION.min(streams - first);
-        tokio::spawn(async move {
+        connections.push(tokio::spawn(async move {
             let call = |client: &Client, number: usize| {
-                client.get(PATHS[number % PATHS.len()]).user("crowd").patience(patience)
+                client.get(PATHS[number % PATHS.len()]).user("crowd").patience(3 * patience)
             };
             client.storm(count, count, call).await
-        })
-    };
-    firsts.map(connection).collect()
+        }));
+        let most = u64::try_from((first + count).saturating_sub(ARRIVING).min(paid)).unwrap();
+        let arrived = async || most <= stack.upstream.served("crowd");
+        until(patience, "the calls so far are served", arrived).await;
+    }
+    connections
+}
+
+/// How many of so many calls the account pays for.
+fn paid(streams: usize) -> usize {
+    streams - streams / 10
+}
+
+/// How long all of them may take to arrive, or to end.
+fn patience(streams: usize) -> Duration {
+    Duration::from_secs(60) + Duration::from_millis(5) * u32::try_from(streams).unwrap()
 }
 
 /// Waits until it is so, for as long as a crowd may take.
-async fn until(patience: Duration, what: &str, is_so: impl AsyncFn() -> bool) -> Duration {
+async fn until(patience: Duration, what: &str, is_so: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !is_so().await {
         assert!(started.elapsed() < patience, "not within {patience:?}: {what}");
         tokio::time::sleep(INTERVAL).await;
     }
-    started.elapsed()
 }
 
 fn memory(what: &str, stack: &Stack, gateway: &Gateway) {
@@ -103,8 +162,7 @@ fn a_crowd_of_one_user_is_served_to_its_last_unit_while_all_calls_are_open() {
     run(async {
         let streams = env::var("FAREBOX_TEST_STREAMS").ok();
         let streams = streams.map_or(STREAMS, |count| count.parse().expect("a whole number"));
-        let paid = streams - streams / 10;
-        let patience = PATIENCE.1 + PATIENCE.0 * u32::try_from(streams / 1_000).unwrap();
+        let (paid, patience) = (paid(streams), patience(streams));
         let stack = Stack::start(plan()).await.unwrap_or_else(|err| panic!("{err}"));
         let gateway = wide_gateway(&stack, streams).await;
         let (funds, units) =
@@ -113,10 +171,11 @@ fn a_crowd_of_one_user_is_served_to_its_last_unit_while_all_calls_are_open() {
         stack.credit("neighbour", "1");
         memory("before", &stack, &gateway);
 
-        let calls = crowd(&gateway, streams, 2 * patience);
+        let started = Instant::now();
+        let calls = crowd(&stack, &gateway, streams).await;
         let all_open = async || stack.upstream.served("crowd") == units;
-        let took = until(patience, "whoever can be paid is served", all_open).await;
-        println!("{paid} of {streams} calls are open after {took:?}");
+        until(patience, "whoever can be paid is served", all_open).await;
+        println!("{paid} of {streams} calls are open after {:?}", started.elapsed());
         memory("open", &stack, &gateway);
         for path in ["/coin/x", "/success/x", "/strict/x"] {
             let other = gateway.client().get(path).user("neighbour").send().await;

@@ -17,6 +17,7 @@ mod gateways;
 mod jwt;
 mod load;
 mod outage;
+mod overload;
 mod payment_service;
 mod payment_tls;
 mod processes;
