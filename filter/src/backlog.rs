@@ -63,7 +63,7 @@ impl Backlog {
     }
 
     /// The next verdict, unless that would be too much for the stack.
-    pub fn next(&mut self) -> Option<(u32, Verdict)> {
+    pub fn take_first(&mut self) -> Option<(u32, Verdict)> {
         let first = self.queue.first_entry()?;
         let (stream, verdict) = first.get();
         let spent = self.spent.saturating_add(verdict.cost());
@@ -95,7 +95,7 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn told(backlog: &mut Backlog) -> Vec<u32> {
-        std::iter::from_fn(|| backlog.next().map(|(stream, _)| stream)).collect()
+        std::iter::from_fn(|| backlog.take_first().map(|(stream, _)| stream)).collect()
     }
 
     #[test]

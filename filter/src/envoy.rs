@@ -345,7 +345,7 @@ impl Envoy {
         if stack_is_empty {
             backlog.replenish();
         }
-        while let Some((stream, verdict)) = backlog.next() {
+        while let Some((stream, verdict)) = backlog.take_first() {
             abi::in_context(stream, || match &verdict {
                 Verdict::Resume => abi::continue_request(),
                 Verdict::Answer(answer) => abi::send_local_response(answer),
