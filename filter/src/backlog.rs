@@ -104,7 +104,7 @@ mod tests {
         let mut backlog = Backlog::default();
         (0..40).for_each(|stream| backlog.push(stream, Verdict::Answer(answer.clone())));
         (40..400).for_each(|stream| backlog.push(stream, Verdict::Resume));
-        [1, 39, 39, 400].map(|stream| backlog.forget(stream));
+        [1, 39, 39, 400].into_iter().for_each(|stream| backlog.forget(stream));
         let first: Vec<u32> = (0..33).filter(|stream| *stream != 1).collect();
         assert_eq!(told(&mut backlog), first);
         assert!(told(&mut backlog).is_empty(), "the stack may still be in use");
