@@ -132,7 +132,12 @@ impl Fixture {
             "journal_line",
             "price_version",
         ];
-        self.database.dump(&tables, &["updated_at", "reclaim_at", "in_flight", "recall"]).await
+        self.database
+            .dump(
+                &tables,
+                &["updated_at", "change_seq", "check_at", "reclaim_at", "in_flight", "recall"],
+            )
+            .await
     }
 }
 
