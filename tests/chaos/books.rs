@@ -7,40 +7,46 @@ use farebox_core::money::Nanos;
 use farebox_core::order::from_minor_units;
 use serde_json::Value;
 
-use crate::judge::{Account, Charged};
-use crate::site::Site;
+use crate::judge::{Account, Charged, Owner};
+use crate::plan::GATEWAYS;
+use crate::site::{Site, gateway_name};
 
-/// Charges by user and service.
-const CHARGED: &str = "SELECT user_id, service_name,
+/// Charges by user, service and the gateway that reported them.
+const CHARGED: &str = "SELECT user_id, service_name, COALESCE(gateway_id, ''),
     CAST(SUM(free_units + paid_units - free_refunded - paid_refunded) AS SIGNED),
     SUM(amount), SUM(owed), SUM(IF(source = 'late', owed, 0))
-  FROM billing_record GROUP BY user_id, service_name";
+  FROM billing_record GROUP BY user_id, service_name, gateway_id";
 
-/// Money that came back of charges, by user and service.
-const RETURNED: &str = "SELECT record.user_id, record.service_name, SUM(refund.amount)
+/// Money that came back of charges, by the same.
+const RETURNED: &str = "SELECT record.user_id, record.service_name, COALESCE(record.gateway_id, ''), SUM(refund.amount)
   FROM charge_refund AS refund JOIN billing_record AS record USING (billing_record_id)
-  GROUP BY record.user_id, record.service_name";
+  GROUP BY record.user_id, record.service_name, record.gateway_id";
 
-/// What the books have of each user and service.
-pub(crate) fn charged(site: &Site) -> Result<BTreeMap<(String, String), Charged>> {
+/// What the books have of each user, service and gateway.
+pub(crate) fn charged(site: &Site) -> Result<BTreeMap<Owner, Charged>> {
     let mut all = BTreeMap::new();
     for row in site.database.sql(CHARGED)? {
-        let [user, service, units, amount, owed, late] = fields(row)?;
+        let [user, service, gateway, units, amount, owed, late] = fields(row)?;
         let charged = Charged {
             units: units.parse()?,
             amount: amount.parse()?,
             owed: owed.parse()?,
             owed_late: late.parse()?,
         };
-        all.insert((user, service), charged);
+        all.insert(owner(user, service, &gateway), charged);
     }
     for row in site.database.sql(RETURNED)? {
-        let [user, service, amount] = fields(row)?;
+        let [user, service, gateway, amount] = fields(row)?;
         let amount: Nanos = amount.parse()?;
-        let charged: &mut Charged = all.entry((user, service)).or_default();
+        let charged: &mut Charged = all.entry(owner(user, service, &gateway)).or_default();
         charged.amount = charged.amount.checked_sub(amount).context("too much came back")?;
     }
     Ok(all)
+}
+
+fn owner(user: String, service: String, gateway: &str) -> Owner {
+    let gateway = (0..GATEWAYS).find(|number| gateway_name(*number) == gateway);
+    Owner { user, service, gateway }
 }
 
 /// What the books have of each user.

@@ -10,7 +10,7 @@ use farebox_core::money::Nanos;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::catalog::{LEASE_TTL_MS, Service, is_tight, users};
+use crate::catalog::{LEASE_TTL_MS, Service, gateways_of, is_tight, users};
 use crate::control::Control;
 use crate::inflict::{self, Log};
 use crate::journal::Journal;
@@ -20,7 +20,7 @@ use crate::report::Report;
 use crate::site::Site;
 use crate::traffic::{Actor, credit};
 use crate::watch::{self, Notes};
-use crate::{books, drain};
+use crate::{books, drain, passes};
 
 /// Clients of each user: enough that they meet themselves.
 const CLIENTS: u64 = 2;
@@ -76,6 +76,10 @@ async fn on_site(site: &Arc<Site>, plan: Plan, progress: &dyn Fn(&str)) -> Resul
     breaches.extend(drain::drain(site, actors).await?);
     // The last word is on books that rest: it must be had.
     ensure!(watch::ask(site, &notes), "the invariants could not be asked for at the end");
+    // In order: with that their access logs are whole.
+    tokio::task::block_in_place(|| {
+        (0..GATEWAYS).for_each(|gateway| site.end(Part::Gateway(gateway), false))
+    });
 
     let facts = facts(site, &journal, &log).await?;
     let verdict = judge(&facts);
@@ -180,7 +184,7 @@ async fn is_served(
         journal.credited(user, amount.parse().unwrap_or(Nanos::ZERO));
     }
     let actor = Actor::new(site, journal, user, Dice::new(0, 0));
-    for gateway in 0..GATEWAYS {
+    for gateway in gateways_of(user) {
         while !actor.call_path(Service::Coin, gateway, &Service::Coin.path()).await {
             late(healed, user, round, &format!("was not served by gateway {gateway}"))?;
             tokio::time::sleep(POLL).await;
@@ -207,6 +211,7 @@ async fn facts(site: &Site, journal: &Journal, log: &Log) -> Result<Facts> {
         let sum = money_in.entry(user).or_default();
         *sum = sum.checked_add(amount).context("a sum out of range")?;
     }
+    let passes = passes::read(site)?;
     let faults = log.all();
     let deaths = faults.iter().filter_map(|fault| match fault.what {
         What::Kill(Part::Gateway(gateway)) | What::Restart(Part::Gateway(gateway)) => {
@@ -217,6 +222,7 @@ async fn facts(site: &Site, journal: &Journal, log: &Log) -> Result<Facts> {
     Ok(Facts {
         entries: journal.entries(),
         arrivals,
+        passes,
         charged: books::charged(site)?,
         accounts: books::accounts(site)?,
         money_in,

@@ -1,8 +1,12 @@
 //! What is sold, at which prices, to whom, and by which routes.
 
+use std::ops::Range;
+
 use farebox_core::money::Nanos;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::plan::{GATEWAYS, STEADY};
 
 /// One kind of call. Each has a service of its own, so that the books tell the kinds apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -60,8 +64,8 @@ pub(crate) const BOOKS: [[(&str, &str); 7]; 2] = [
 /// Free units per account.
 pub(crate) const FREE_QUOTAS: [(&str, u64); 1] = [("mixed", 200)];
 
-/// No unit costs more than this.
-pub(crate) const PRICE_MAX: Nanos = Nanos::new(4_000_000);
+/// What a unit costs on the route that has a price of its own.
+const DUO_PRICE: &str = "0.004";
 
 /// A lease stands so long without a renewal.
 pub(crate) const LEASE_TTL: &str = "5s";
@@ -95,6 +99,18 @@ impl Service {
         matches!(self, Self::Coin | Self::Duo | Self::Mixed | Self::Win)
     }
 
+    /// The least and the most that a unit of it can cost: free ones nothing, others what any of the books says.
+    pub(crate) fn prices(self) -> (Nanos, Nanos) {
+        let is_mine = |row: &&(&str, &str)| row.0 == self.name();
+        let listed = || BOOKS.iter().filter_map(|book| book.iter().find(is_mine));
+        let own = (self == Self::Duo).then_some(DUO_PRICE);
+        let texts = || own.into_iter().chain(listed().map(|row| row.1).filter(|_| own.is_none()));
+        let prices = || texts().filter_map(|text| text.parse::<Nanos>().ok());
+        let has_free = FREE_QUOTAS.iter().any(|(name, _)| *name == self.name());
+        let least = prices().min().filter(|_| !has_free);
+        (least.unwrap_or(Nanos::ZERO), prices().max().unwrap_or(Nanos::MAX))
+    }
+
     /// Whether a call costs nothing unless the upstream succeeds.
     pub(crate) fn is_for_success(self) -> bool {
         matches!(self, Self::Win | Self::Sure)
@@ -114,7 +130,7 @@ pub(crate) fn plugin() -> Value {
         "identity": [{ "header": "x-user-id" }],
         "rules": [
             { "prefix": "/coin/", "service": "coin" },
-            { "prefix": "/duo/", "service": "duo", "price": "0.004" },
+            { "prefix": "/duo/", "service": "duo", "price": DUO_PRICE },
             { "prefix": "/mixed/", "service": "mixed" },
             { "prefix": "/win/", "service": "win", "charge_on": "success" },
             { "prefix": "/strict/", "service": "strict", "mode": "strict" },
@@ -124,11 +140,18 @@ pub(crate) fn plugin() -> Value {
     })
 }
 
-/// Who calls: some who can pay for everything, and some who run out again and again.
+/// Who calls: some who can pay for everything, some of these through the steady gateway alone, and some who run out again
+/// and again.
 pub(crate) fn users() -> Vec<(String, &'static str)> {
-    let rich = (0..6).map(|number| (format!("rich-{number}"), "100"));
+    let rich = (0..4).map(|number| (format!("rich-{number}"), "100"));
+    let steady = (0..2).map(|number| (format!("steady-{number}"), "100"));
     let tight = (0..4).map(|number| (format!("tight-{number}"), "0.05"));
-    rich.chain(tight).collect()
+    rich.chain(steady).chain(tight).collect()
+}
+
+/// The gateways that this user calls through.
+pub(crate) fn gateways_of(user: &str) -> Range<usize> {
+    if user.starts_with("steady") { STEADY..STEADY + 1 } else { 0..GATEWAYS }
 }
 
 /// Whether this user runs out.
@@ -141,11 +164,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_price_is_above_the_largest() {
-        let prices = BOOKS.iter().flatten().map(|(_, price)| *price).chain(["0.004"]);
-        for price in prices {
-            assert!(price.parse::<Nanos>().unwrap() <= PRICE_MAX, "{price}");
-        }
+    fn a_unit_costs_what_a_book_or_its_route_says() {
+        let prices = |least: &str, most: &str| (least.parse().unwrap(), most.parse().unwrap());
+        assert_eq!(Service::Coin.prices(), prices("0.001", "0.003"));
+        assert_eq!(Service::Duo.prices(), prices("0.004", "0.004"));
+        assert_eq!(Service::Mixed.prices(), prices("0", "0.002"));
     }
 
     #[test]

@@ -3,19 +3,21 @@
 //! `docs/chaos.md` states the bounds and why they are what they are.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use farebox_core::money::Nanos;
 use serde::Serialize;
 
-use crate::catalog::{PRICE_MAX, SERVICES, SIDECAR_TIMEOUT_MS, SYNC_INTERVAL_MS, Service};
+use crate::catalog::{SIDECAR_TIMEOUT_MS, SYNC_INTERVAL_MS};
 use crate::journal::{Entry, Outcome};
+use crate::passes::Pass;
 
+mod expected;
 mod path;
 
-pub(crate) use path::{longest, on_path};
+use expected::{Expected, Range};
 
-/// What was served just after a gateway's end was still drawn before it: bytes on their way.
-const ON_THE_WAY_MS: u64 = 1_000;
+pub(crate) use path::{longest, on_path};
 
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -48,7 +50,15 @@ pub(crate) struct Breach {
     pub(crate) text: String,
 }
 
-/// What the books have of one user and service.
+/// Whose a sum is: a user's for a service; where the books tell it, through one gateway.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Owner {
+    pub(crate) user: String,
+    pub(crate) service: String,
+    pub(crate) gateway: Option<usize>,
+}
+
+/// What the books have of one of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Charged {
     /// Units, less those that came back.
@@ -77,7 +87,9 @@ pub(crate) struct Facts {
     pub(crate) entries: Vec<Entry>,
     /// When the upstream saw which call.
     pub(crate) arrivals: BTreeMap<u64, u64>,
-    pub(crate) charged: BTreeMap<(String, String), Charged>,
+    /// Which calls passed a gateway, as it wrote down.
+    pub(crate) passes: BTreeMap<u64, Pass>,
+    pub(crate) charged: BTreeMap<Owner, Charged>,
     pub(crate) accounts: BTreeMap<String, Account>,
     /// Money that came, less money that went back, by user.
     pub(crate) money_in: BTreeMap<String, Nanos>,
@@ -93,9 +105,13 @@ pub(crate) struct Facts {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) breaches: Vec<Breach>,
-    /// Pairs of user and service, and those of which every outcome was known: their sums were compared exactly.
-    pub(crate) pairs: usize,
-    pub(crate) exact_pairs: usize,
+    /// Sums of units and money by user, service and, for leases, gateway; and those of which everything was known: they
+    /// were compared exactly.
+    pub(crate) sums: usize,
+    pub(crate) exact_sums: usize,
+    /// The same of what did not go through a gateway that was killed.
+    pub(crate) steady_sums: usize,
+    pub(crate) exact_steady_sums: usize,
     /// Units that were served and not charged, and how many may have been.
     pub(crate) lost_units: u64,
     pub(crate) lost_units_bound: u64,
@@ -106,25 +122,54 @@ pub(crate) struct Verdict {
     pub(crate) owed_late: Nanos,
 }
 
-/// How many units must and may be on record, and how much money.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Expected {
-    least: u64,
-    most: u64,
-    /// Of the least, how many a killed gateway may have lost.
-    losable: u64,
-    /// What clients were told that they pay, and for how many units.
-    told: Nanos,
-    told_units: u64,
+impl Owner {
+    fn of(entry: &Entry) -> Self {
+        // Calls that the sidecar decides have no gateway in the books.
+        let gateway = entry.gateway.filter(|_| entry.service.is_leased());
+        Self { user: entry.user.clone(), service: entry.service.name().to_owned(), gateway }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.user, self.service)?;
+        self.gateway.map_or(Ok(()), |gateway| write!(f, ", gateway {gateway}"))
+    }
+}
+
+impl Verdict {
+    fn count(&mut self, facts: &Facts, owner: &Owner, is_exact: bool) {
+        let is_killed = |gateway| facts.deaths.iter().any(|(dead, _)| *dead == gateway);
+        let calls = facts.entries.iter().filter(|entry| Owner::of(entry) == *owner);
+        let is_steady = !calls.filter_map(|entry| entry.gateway).any(is_killed);
+        self.sums += 1;
+        self.exact_sums += usize::from(is_exact);
+        self.steady_sums += usize::from(is_steady);
+        self.exact_steady_sums += usize::from(is_steady && is_exact);
+    }
+}
+
+/// Whether a call surely did not pass its gateway: the gateway wrote nothing of it, and did not die with it.
+fn is_left_out(facts: &Facts, entry: &Entry) -> bool {
+    !expected::died_after(facts, entry)
+        && !facts.passes.get(&entry.id).is_some_and(|pass| pass.is_admitted)
 }
 
 /// Judges a campaign.
 pub(crate) fn judge(facts: &Facts) -> Verdict {
     let mut verdict = Verdict::default();
+    let mut sums: BTreeMap<Owner, Vec<&Entry>> = BTreeMap::new();
+    for entry in &facts.entries {
+        sums.entry(Owner::of(entry)).or_default().push(entry);
+    }
+    // What nobody asked for must not be on record either.
+    for owner in facts.charged.keys() {
+        sums.entry(owner.clone()).or_default();
+    }
+    for (owner, mine) in &sums {
+        judge_sum(facts, owner, mine, &mut verdict);
+    }
     for user in facts.accounts.keys() {
-        for service in SERVICES {
-            pair(facts, user, service, &mut verdict);
-        }
         money(facts, user, &mut verdict);
     }
     contradictions(facts, &mut verdict);
@@ -146,124 +191,46 @@ pub(crate) fn exposed_since(troubles: &[Stretch], death: u64) -> u64 {
     }
 }
 
-fn expected(facts: &Facts, user: &str, service: Service) -> Expected {
-    let mine = facts.entries.iter().filter(|entry| entry.user == user && entry.service == service);
-    mine.fold(Expected::default(), |sum, entry| sum.with(facts, entry))
-}
-
-impl Expected {
-    /// One more operation: must it be charged, may it be?
-    fn with(mut self, facts: &Facts, entry: &Entry) -> Self {
-        let arrived = facts.arrivals.get(&entry.id);
-        let done = entry.outcome == Outcome::Ok;
-        let must = match entry.service {
-            Service::Coin | Service::Duo | Service::Mixed | Service::Strict => arrived.is_some(),
-            Service::Win | Service::Sure | Service::Ask => done,
-        };
-        if must {
-            self.least += entry.units;
-            self.most += entry.units;
-            if entry.service.is_leased() && is_exposed(facts, entry, arrived) {
-                self.losable += entry.units;
-            }
-        } else if may_be_charged(facts, entry) {
-            self.most += entry.units;
-        }
-        if let Some(told) = entry.told.filter(|_| done) {
-            self.told = self.told.checked_add(told).unwrap_or(Nanos::MAX);
-            self.told_units += entry.units;
-        }
-        self
-    }
-}
-
-/// Whether a gateway ended so soon after this call that its unit may never have been reported.
-fn is_exposed(facts: &Facts, entry: &Entry, arrived: Option<&u64>) -> bool {
-    let (Some(gateway), at) = (entry.gateway, arrived.copied().unwrap_or(entry.ended_ms)) else {
-        return false;
-    };
-    let troubles = facts.troubles.get(gateway).map_or(&[][..], Vec::as_slice);
-    let mut deaths = facts.deaths.iter().filter(|(dead, _)| *dead == gateway);
-    deaths.any(|&(_, death)| {
-        // A call for success is charged when its answer ends: it counts to its end.
-        let last = if entry.service.is_for_success() { entry.ended_ms } else { at };
-        exposed_since(troubles, death) <= last && at <= death + ON_THE_WAY_MS
-    })
-}
-
-/// Whether a call that need not be charged may be, once: nobody told, or what would have undone it died with its gateway.
-fn may_be_charged(facts: &Facts, entry: &Entry) -> bool {
-    let died_after = || {
-        let mut deaths = facts.deaths.iter();
-        deaths.any(|&(dead, death)| Some(dead) == entry.gateway && entry.begun_ms <= death)
-    };
-    let answered = entry.status != 0;
-    match entry.service {
-        Service::Win => !answered,
-        Service::Sure => !answered || died_after(),
-        Service::Strict => {
-            entry.outcome == Outcome::Unknown || (entry.status == 503 && died_after())
-        }
-        Service::Coin | Service::Duo | Service::Mixed | Service::Ask => {
-            entry.outcome == Outcome::Unknown
-        }
-    }
-}
-
-fn pair(facts: &Facts, user: &str, service: Service, verdict: &mut Verdict) {
-    let key = (user.to_owned(), service.name().to_owned());
-    let charged = facts.charged.get(&key).copied().unwrap_or_default();
-    let expected = expected(facts, user, service);
-    verdict.pairs += 1;
+fn judge_sum(facts: &Facts, owner: &Owner, mine: &[&Entry], verdict: &mut Verdict) {
+    let charged = facts.charged.get(owner).copied().unwrap_or_default();
+    let expected = mine.iter().fold(Expected::default(), |sum, entry| sum.with(facts, entry));
+    verdict.count(facts, owner, expected.is_exact());
     let lost = expected.least.saturating_sub(charged.units);
     verdict.lost_units += lost;
     verdict.lost_units_bound += expected.losable;
     verdict.unserved_units += charged.units.saturating_sub(expected.least);
     verdict.unserved_units_bound += expected.most - expected.least;
-    let who = format!("{user}, {}", service.name());
-    let hint = format!("`farebox explain {user}`");
+    let hint = format!("`farebox explain {}`", owner.user);
     if expected.losable < lost {
         let text = format!(
-            "{who}: {} units were to be charged, {} are on record, {lost} are missing; killed gateways may have lost {}; {hint}",
+            "{owner}: {} units were to be charged, {} are on record, {lost} are missing; killed gateways may have lost {}; {hint}",
             expected.least, charged.units, expected.losable
         );
         verdict.breaches.push(Breach { kind: Kind::Lost, text });
     }
     if expected.most < charged.units {
         let text = format!(
-            "{who}: {} units are on record, {} were to be charged, and unknown outcomes explain up to {}; {hint}",
+            "{owner}: {} units are on record, {} were to be charged, and unknown outcomes explain up to {}; {hint}",
             charged.units, expected.least, expected.most
         );
         verdict.breaches.push(Breach { kind: Kind::DoubleCharge, text });
     }
-    if expected.least == expected.most && expected.losable == 0 {
-        verdict.exact_pairs += 1;
-    }
-    amounts(&who, expected, charged, verdict);
-}
-
-/// What clients were told that they pay against what they paid. Where every outcome is known and nothing could be lost, the
-/// two sums are the same.
-fn amounts(who: &str, expected: Expected, charged: Charged, verdict: &mut Verdict) {
-    let at_most = |units: u64| PRICE_MAX.checked_mul(units).unwrap_or(Nanos::MAX);
-    let untold = expected.most.saturating_sub(expected.told_units);
-    let least = expected.told.checked_sub(at_most(expected.losable)).unwrap_or(Nanos::ZERO);
-    let most = expected.told.checked_add(at_most(untold)).unwrap_or(Nanos::MAX);
+    let Range { least, most } = expected.amount;
     let (kind, what) = match charged.amount {
         amount if amount < least => (Kind::Lost, "less"),
         amount if most < amount => (Kind::DoubleCharge, "more"),
         _ => return,
     };
+    let amount = charged.amount;
     let text = format!(
-        "{who}: {} was charged, {what} than the {} that callers were told ({} units of them not told, {} losable)",
-        charged.amount, expected.told, untold, expected.losable
+        "{owner}: {amount} was charged, {what} than it must be ({least} to {most}); {hint}"
     );
     verdict.breaches.push(Breach { kind, text });
 }
 
 fn money(facts: &Facts, user: &str, verdict: &mut Verdict) {
     let account = facts.accounts.get(user).copied().unwrap_or_default();
-    let mine = || facts.charged.iter().filter(|((owner, _), _)| owner == user);
+    let mine = || facts.charged.iter().filter(|(owner, _)| owner.user == user);
     let sum = |of: fn(&Charged) -> Nanos| {
         mine().map(|(_, charged)| of(charged)).try_fold(Nanos::ZERO, Nanos::checked_add)
     };
@@ -295,11 +262,18 @@ fn money(facts: &Facts, user: &str, verdict: &mut Verdict) {
 fn contradictions(facts: &Facts, verdict: &mut Verdict) {
     for entry in facts.entries.iter().filter(|entry| entry.gateway.is_some()) {
         let arrived = facts.arrivals.contains_key(&entry.id);
+        let passed = facts.passes.get(&entry.id).is_some_and(|pass| pass.is_admitted);
         let told = match entry.outcome {
             Outcome::Ok if !arrived => "answered 200, but the upstream never saw it",
             // Of a route that charges for success, a failed answer of the upstream stands as refused.
             Outcome::Refused if arrived && !entry.service.is_for_success() => {
                 "refused, but the upstream saw it"
+            }
+            Outcome::Refused if passed && !entry.service.is_for_success() => {
+                "refused, but its gateway let it through"
+            }
+            Outcome::Refused | Outcome::Unknown if arrived && is_left_out(facts, entry) => {
+                "the upstream saw it, but its gateway has not let it through"
             }
             Outcome::Ok | Outcome::Refused | Outcome::Unknown => continue,
         };

@@ -5,7 +5,8 @@
 //! | `plan.rs` | the faults, from a seed: pure |
 //! | `site.rs`, `inflict.rs` | the parts with proxies between them; doing faults to them |
 //! | `catalog.rs`, `traffic.rs`, `journal.rs` | what is sold, who calls, what they were told |
-//! | `watch.rs`, `drain.rs`, `books.rs` | invariants meanwhile; coming to rest; what the witnesses say |
+//! | `watch.rs`, `drain.rs` | invariants meanwhile; coming to rest |
+//! | `books.rs`, `passes.rs` | what the witnesses say: database and payment service, gateways |
 //! | `judge.rs` | the model and the bounds: pure |
 //! | `control.rs` | guards that are switched off to see the judge notice |
 //!
@@ -31,6 +32,7 @@ mod drain;
 mod inflict;
 mod journal;
 mod judge;
+mod passes;
 mod plan;
 mod report;
 mod site;

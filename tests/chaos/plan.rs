@@ -15,6 +15,9 @@ use serde::Serialize;
 pub(crate) const GATEWAYS: usize = 3;
 pub(crate) const SIDECARS: usize = 2;
 
+/// The gateway that is never ended: it is stopped, cut off and slowed down like the others, and loses nothing.
+pub(crate) const STEADY: usize = GATEWAYS - 1;
+
 /// How long faults may begin for in a round. What was begun last heals after it.
 pub(crate) const ROUND_MS: u64 = 20_000;
 
@@ -138,6 +141,8 @@ enum Card {
     RestartGateway,
     RestartSidecar,
     RestartDatabase,
+    RestartRedis,
+    RestartPayment,
     Latency,
     Reset,
     Cut,
@@ -151,7 +156,7 @@ enum Card {
     PriceChange,
 }
 
-const CARDS: [Card; 26] = [
+const CARDS: [Card; 28] = [
     Card::KillGateway,
     Card::KillSidecar,
     Card::KillDatabase,
@@ -165,6 +170,8 @@ const CARDS: [Card; 26] = [
     Card::RestartGateway,
     Card::RestartSidecar,
     Card::RestartDatabase,
+    Card::RestartRedis,
+    Card::RestartPayment,
     Card::Latency,
     Card::Reset,
     Card::Cut,
@@ -258,10 +265,11 @@ fn draw(dice: &mut Dice, deck: &mut Vec<Card>) -> What {
     }
     let card = deck.swap_remove(dice.index(deck.len()));
     let gateway = Part::Gateway(dice.index(GATEWAYS));
+    let mortal = Part::Gateway(dice.index(STEADY));
     let sidecar = dice.index(SIDECARS);
     let wire = wire(dice);
     match card {
-        Card::KillGateway => What::Kill(gateway),
+        Card::KillGateway => What::Kill(mortal),
         Card::KillSidecar => What::Kill(Part::Sidecar(sidecar)),
         Card::KillDatabase => What::Kill(Part::Database),
         Card::KillRedis => What::Kill(Part::Redis),
@@ -271,9 +279,11 @@ fn draw(dice: &mut Dice, deck: &mut Vec<Card>) -> What {
         Card::PauseDatabase => What::Pause(Part::Database),
         Card::PauseRedis => What::Pause(Part::Redis),
         Card::PausePayment => What::Pause(Part::Payment),
-        Card::RestartGateway => What::Restart(gateway),
+        Card::RestartGateway => What::Restart(mortal),
         Card::RestartSidecar => What::Restart(Part::Sidecar(sidecar)),
         Card::RestartDatabase => What::Restart(Part::Database),
+        Card::RestartRedis => What::Restart(Part::Redis),
+        Card::RestartPayment => What::Restart(Part::Payment),
         Card::Latency => What::Network(wire, Trouble::Latency(dice.between((20, 400)))),
         Card::Reset => What::Network(wire, Trouble::Reset),
         Card::Cut => What::Network(wire, Trouble::Cut(dice.between((1, 6_000)))),
@@ -432,15 +442,17 @@ mod tests {
             .map(|fault| format!("{} ms for {} ms: {}", fault.at_ms, fault.length_ms, fault.what))
             .collect();
         let known = [
-            "1760 ms for 2870 ms: reset, gateway 1 → sidecar",
-            "4223 ms for 3706 ms: SIGSTOP gateway 1",
-            "6772 ms for 1274 ms: restart sidecar 1",
-            "8154 ms for 2790 ms: lock waits",
-            "10951 ms for 1596 ms: latency 173 ms, payment service → sidecar 0",
-            "11925 ms for 2618 ms: reset, sidecar 1 → Redis",
-            "14013 ms for 230 ms: SIGSTOP payment service",
-            "16818 ms for 627 ms: deadlocks",
-            "19021 ms for 2792 ms: SIGSTOP sidecar 0",
+            "1760 ms for 1684 ms: latency 344 ms, gateway 1 → sidecar",
+            "3609 ms for 363 ms: reset, payment service → sidecar 1",
+            "4782 ms for 3848 ms: kill -9 Redis",
+            "5925 ms for 3000 ms: kill -9 payment service",
+            "8200 ms for 3230 ms: disk full",
+            "10042 ms for 2735 ms: price change",
+            "12036 ms for 1559 ms: restart gateway 1",
+            "12899 ms for 2792 ms: FLUSHALL",
+            "14379 ms for 2841 ms: reset, gateway 2 → upstream",
+            "16311 ms for 3371 ms: cut mid-message after 998 bytes, gateway 1 → upstream",
+            "17202 ms for 2896 ms: deadlocks",
         ];
         assert_eq!(first, known);
     }
@@ -464,6 +476,17 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_steady_gateway_is_never_ended() {
+        let ends = |what| {
+            [What::Kill, What::Restart].map(|end| end(Part::Gateway(STEADY))).contains(&what)
+        };
+        for seed in 0..200 {
+            let rounds = plan(seed, 2 * MINUTE_MS).rounds;
+            assert!(!rounds.iter().flatten().any(|fault| ends(fault.what)), "seed {seed}");
         }
     }
 

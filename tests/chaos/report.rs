@@ -7,7 +7,6 @@ use comfy_table::{Cell, CellAlignment, Table};
 use farebox_core::money::Nanos;
 use serde::Serialize;
 
-use crate::catalog::PRICE_MAX;
 use crate::inflict::{Inflicted, Log};
 use crate::journal::{Journal, Outcome};
 use crate::judge::{Breach, Verdict};
@@ -33,7 +32,7 @@ pub(crate) struct Report {
     disk_faults_possible: bool,
     /// Messages that were sent again on purpose and got their first answer.
     duplicates_suppressed: u64,
-    /// The most that one gateway had used and not reported: units, and money if each had the highest price.
+    /// The most that one gateway had used and not reported: units, and their money.
     largest_unreported_units: u64,
     largest_money_at_risk: String,
     lost_units: u64,
@@ -45,9 +44,12 @@ pub(crate) struct Report {
     recoveries_ms: Vec<u128>,
     invariants_asked: u64,
     invariants_away: u64,
-    /// Pairs of user and service; those whose sums were compared exactly, every outcome being known.
-    pairs: usize,
-    exact_pairs: usize,
+    /// Sums by user, service and gateway, and those that were compared exactly, everything being known; of all, and of
+    /// those without a gateway that was killed.
+    sums: usize,
+    exact_sums: usize,
+    steady_sums: usize,
+    exact_steady_sums: usize,
     pub(crate) breaches: Vec<Breach>,
 }
 
@@ -88,7 +90,7 @@ impl Report {
             disk_faults_possible: disk,
             duplicates_suppressed: journal.duplicates(),
             largest_unreported_units: seen.unreported,
-            largest_money_at_risk: money(PRICE_MAX.checked_mul(seen.unreported)),
+            largest_money_at_risk: money(seen.at_risk_nanos),
             lost_units: verdict.lost_units,
             lost_units_bound: verdict.lost_units_bound,
             unserved_units: verdict.unserved_units,
@@ -97,8 +99,10 @@ impl Report {
             recoveries_ms: recoveries.iter().map(Duration::as_millis).collect(),
             invariants_asked: seen.asked,
             invariants_away: seen.away,
-            pairs: verdict.pairs,
-            exact_pairs: verdict.exact_pairs,
+            sums: verdict.sums,
+            exact_sums: verdict.exact_sums,
+            steady_sums: verdict.steady_sums,
+            exact_steady_sums: verdict.exact_steady_sums,
             breaches,
         }
     }
@@ -152,15 +156,17 @@ impl Report {
         let mut table = Table::new();
         table.set_header(["measured", "", "bound"]);
         let recovery = self.recoveries_ms.iter().max().copied().unwrap_or(0);
-        let exact = format!("{} of {} sums of user and service", self.exact_pairs, self.pairs);
+        let exact = format!("{} of {} sums", self.exact_sums, self.sums);
+        let steady = format!("{} of {}", self.exact_steady_sums, self.steady_sums);
         let asked = format!("{} (database away: {})", self.invariants_asked, self.invariants_away);
-        let rows: [[String; 3]; 8] = [
+        let rows: [[String; 3]; 9] = [
             row("served, not charged (units)", self.lost_units, self.lost_units_bound),
             row("charged, not served (units)", self.unserved_units, self.unserved_units_bound),
             row("owed for usage reported too late", &self.owed_for_late_usage, "leases' end"),
             row("compared exactly", exact, ""),
+            row("of these through gateways never killed", steady, ""),
             row("most units unreported at a gateway", self.largest_unreported_units, ""),
-            row("largest money at risk, at most", &self.largest_money_at_risk, ""),
+            row("largest money at risk at a gateway", &self.largest_money_at_risk, ""),
             row("slowest recovery (ms)", recovery, 10_000),
             row("invariants asked", asked, ""),
         ];
@@ -180,6 +186,7 @@ fn number(count: u64) -> Cell {
     Cell::new(count).set_alignment(CellAlignment::Right)
 }
 
-fn money(amount: Option<Nanos>) -> String {
-    amount.map_or_else(|| "out of range".to_owned(), |amount| amount.to_string())
+fn money(nanos: u64) -> String {
+    i64::try_from(nanos)
+        .map_or_else(|_| "out of range".to_owned(), |nanos| Nanos::new(nanos).to_string())
 }

@@ -17,9 +17,11 @@ use farebox_tests::scratch::Scratch;
 use farebox_tests::sidecar::{self, Addresses, Clock, Payment, Settings, Sidecar};
 use farebox_tests::upstream::Upstream;
 use farebox_tests::{Gateway, PaymentService, binaries, port};
+use serde_json::json;
 
 use crate::catalog::{BOOKS, FREE_QUOTAS, LEASE_TTL, plugin};
 use crate::control::Control;
+use crate::passes;
 use crate::plan::{GATEWAYS, Part, SIDECARS, Wire};
 
 /// Set once this process has mounts of its own.
@@ -27,6 +29,9 @@ pub(crate) const OWN_MOUNTS: &str = "FAREBOX_CHAOS_OWN_MOUNTS";
 
 /// Room on the database's disk.
 const DISK: &str = "size=400m";
+
+/// How often a gateway writes its access log out, in milliseconds: what a killed one had not written is not known.
+const LOG_FLUSH_MS: &str = "200";
 
 /// Which sidecar a gateway has.
 pub(crate) fn sidecar_of(gateway: usize) -> usize {
@@ -149,7 +154,8 @@ impl Site {
             (Part::Sidecar(number), false) => self.sidecars[number].stop(),
             (Part::Database, true) => self.database.kill(),
             (Part::Database, false) => self.database.stop(),
-            (Part::Redis, _) => self.redis.kill(),
+            (Part::Redis, true) => self.redis.kill(),
+            (Part::Redis, false) => self.redis.process().stop(),
             (Part::Payment, true) => self.payment.kill(),
             (Part::Payment, false) => self.payment.stop(),
         }
@@ -269,7 +275,8 @@ async fn gateway(folder: &Path, number: usize, links: &BTreeMap<Wire, Link>) -> 
     let sidecar = link(Wire::GatewaySidecar(number))?;
     let public = link(Wire::GatewayPublic(number))?;
     let upstream = link(Wire::GatewayUpstream(number))?;
-    let name = format!("edge-{number}");
+    let name = gateway_name(number);
+    let log = access_log(&folder.join(format!("{name}.access.log")));
     let template = Template::read("envoy.yaml")?
         .set("node_id", &name)?
         .set("admin_port", 0)?
@@ -283,8 +290,24 @@ async fn gateway(folder: &Path, number: usize, links: &BTreeMap<Wire, Link>) -> 
         .set("sidecar_port", sidecar.port())?
         .set("public_address", public.ip())?
         .set("public_port", public.port())?
-        .set_plugin(&plugin())?;
-    Ok(Gateway::start(folder, &name, &template, 2).await?)
+        .set_plugin(&plugin())?
+        .put_before("stat_prefix: ingress", &log)?;
+    let arguments = ["--disable-hot-restart", "--file-flush-interval-msec", LOG_FLUSH_MS];
+    Ok(Gateway::start_with(folder, &name, &template, 2, &arguments).await?)
+}
+
+/// How a gateway is called in the books.
+pub(crate) fn gateway_name(number: usize) -> String {
+    format!("edge-{number}")
+}
+
+/// The option of a connection manager that has it write down each call as `passes.rs` reads it.
+fn access_log(file: &Path) -> String {
+    let kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog";
+    let format = json!({ "text_format_source": { "inline_string": passes::FORMAT } });
+    let log = json!({ "@type": kind, "path": file, "log_format": format });
+    // JSON is YAML too.
+    format!("access_log: {}", json!([{ "name": "file", "typed_config": log }]))
 }
 
 fn clock_file(folder: &Path, sidecar: usize) -> PathBuf {

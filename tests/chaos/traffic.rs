@@ -9,9 +9,9 @@ use farebox_core::money::Nanos;
 use farebox_tests::client::Call;
 use farebox_tests::{Answer, Client};
 
-use crate::catalog::Service;
+use crate::catalog::{Service, gateways_of};
 use crate::journal::{Entry, Journal, Outcome};
-use crate::plan::{Dice, GATEWAYS};
+use crate::plan::Dice;
 use crate::site::Site;
 
 mod asking;
@@ -70,7 +70,8 @@ impl Actor {
     }
 
     async fn act(&mut self) {
-        let gateway = self.dice.index(GATEWAYS);
+        let gateways = gateways_of(&self.user);
+        let gateway = gateways.start + self.dice.index(gateways.len());
         match self.dice.below(100) {
             0..=37 => self.call(Service::Coin, gateway, true).await,
             38..=45 => self.call(Service::Duo, gateway, true).await,

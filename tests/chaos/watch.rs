@@ -18,6 +18,7 @@ const ASK_EVERY: Duration = Duration::from_secs(3);
 const MEASURE_EVERY: Duration = Duration::from_millis(500);
 
 const UNREPORTED: &str = "wasmcustom.farebox_unreported_units";
+const AT_RISK: &str = "wasmcustom.farebox_at_risk_nanos";
 
 /// What was seen.
 #[derive(Debug, Default, Clone)]
@@ -28,6 +29,8 @@ pub(crate) struct Seen {
     pub(crate) breaches: Vec<Breach>,
     /// The largest number of units that one gateway had not reported.
     pub(crate) unreported: u64,
+    /// The most money that such units of one gateway were worth.
+    pub(crate) at_risk_nanos: u64,
 }
 
 /// The watcher's notes.
@@ -45,7 +48,11 @@ pub(crate) async fn watch(site: Arc<Site>, notes: Notes, stop: Arc<AtomicBool>) 
         while !stop.load(Ordering::Relaxed) {
             for number in 0..site.gateways.len() {
                 let units = stat(&site, number, UNREPORTED).await.unwrap_or(0);
-                note(&notes, |seen| seen.unreported = seen.unreported.max(units));
+                let nanos = stat(&site, number, AT_RISK).await.unwrap_or(0);
+                note(&notes, |seen| {
+                    seen.unreported = seen.unreported.max(units);
+                    seen.at_risk_nanos = seen.at_risk_nanos.max(nanos);
+                });
             }
             tokio::time::sleep(MEASURE_EVERY).await;
         }

@@ -77,6 +77,18 @@ impl Template {
         self.around(mark).map(|(_, block, _)| block)
     }
 
+    /// Puts a line before the only one that reads so, as deep as that is.
+    pub fn put_before(self, line: &str, new: &str) -> Result<Self, StackError> {
+        let is_it = |text: &&str| text.trim_start() == line;
+        self.once(line, self.text.lines().filter(is_it).count())?;
+        let put = |text: &str| {
+            let depth = text.len() - text.trim_start().len();
+            let added = is_it(&text).then(|| format!("{}{new}\n", " ".repeat(depth)));
+            added.unwrap_or_default() + text + "\n"
+        };
+        Ok(Self { text: self.text.lines().map(put).collect(), name: self.name })
+    }
+
     /// Adds lines at the end.
     #[must_use]
     pub fn append(self, lines: &str) -> Self {

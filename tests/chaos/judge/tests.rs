@@ -1,6 +1,7 @@
 //! The judge on campaigns of a few calls.
 
 use super::*;
+use crate::catalog::{SERVICES, Service};
 
 const USER: &str = "ada";
 
@@ -27,17 +28,19 @@ fn facts(service: Service, entries: Vec<Entry>, units: u64) -> Facts {
     Facts {
         arrivals: arrived.map(|entry| (entry.id, entry.ended_ms)).collect(),
         entries,
-        charged: [(
-            (USER.to_owned(), service.name().to_owned()),
-            Charged { units, amount, ..Charged::default() },
-        )]
-        .into(),
+        passes: BTreeMap::new(),
+        charged: [(owner(service), Charged { units, amount, ..Charged::default() })].into(),
         accounts: [(USER.to_owned(), Account { balance, receivable: Nanos::ZERO })].into(),
         money_in: [(USER.to_owned(), nanos("1"))].into(),
         deaths: Vec::new(),
         troubles: vec![Vec::new()],
         reclaim_ms: 10_000,
     }
+}
+
+fn owner(service: Service) -> Owner {
+    let gateway = service.is_leased().then_some(0);
+    Owner { user: USER.to_owned(), service: service.name().to_owned(), gateway }
 }
 
 fn kinds(facts: &Facts) -> Vec<Kind> {
@@ -55,7 +58,15 @@ fn what_is_known_is_compared_exactly() {
         assert_eq!(kinds(&facts(service, calls(service), 2)), [Kind::DoubleCharge]);
         assert_eq!(kinds(&facts(service, calls(service), 0)), [Kind::Lost]);
     }
-    assert_eq!(judge(&facts(Service::Coin, calls(Service::Coin), 1)).exact_pairs, SERVICES.len());
+    let verdict = judge(&facts(Service::Coin, calls(Service::Coin), 1));
+    assert_eq!((verdict.sums, verdict.exact_sums, verdict.exact_steady_sums), (1, 1, 1));
+}
+
+/// A gateway's end long after the calls, with which their log is gone.
+const LATER: (usize, u64) = (0, 1_000_000);
+
+fn pass(is_admitted: bool, ended_well: bool) -> Pass {
+    Pass { is_admitted, ended_well, told: None }
 }
 
 #[test]
@@ -63,16 +74,84 @@ fn an_unknown_call_counts_at_most_once() {
     for service in SERVICES {
         let calls = || vec![call(1, service, Outcome::Unknown)];
         for units in [0, 1] {
-            assert_eq!(kinds(&facts(service, calls(), units)), [], "{service:?} {units}");
+            let facts = Facts { deaths: vec![LATER], ..facts(service, calls(), units) };
+            assert_eq!(kinds(&facts), [], "{service:?} {units}");
+            assert_eq!(judge(&facts).exact_sums, 0);
         }
-        assert_eq!(kinds(&facts(service, calls(), 2)), [Kind::DoubleCharge]);
+        let facts = Facts { deaths: vec![LATER], ..facts(service, calls(), 2) };
+        assert_eq!(kinds(&facts), [Kind::DoubleCharge]);
     }
+}
+
+#[test]
+fn a_gateway_that_lived_on_knows_what_became_of_an_unknown_call() {
+    let through_gateways = || SERVICES.into_iter().filter(|service| *service != Service::Ask);
+    for service in through_gateways() {
+        for (pass, units) in [(None, 0), (Some(pass(false, false)), 0), (Some(pass(true, true)), 1)]
+        {
+            let calls = || vec![call(1, service, Outcome::Unknown)];
+            for (on_record, expected) in [
+                (units, vec![]),
+                (1 - units, vec![[Kind::DoubleCharge, Kind::Lost][units as usize]]),
+            ] {
+                let mut facts = facts(service, calls(), on_record);
+                facts.passes.extend(pass.map(|pass| (1, pass)));
+                // What Duo costs, for instance.
+                let (price, _) = service.prices();
+                let amount = price.checked_mul(on_record).unwrap();
+                facts.charged.get_mut(&owner(service)).unwrap().amount = amount;
+                let balance = nanos("1").checked_sub(amount).unwrap();
+                facts
+                    .accounts
+                    .insert(USER.to_owned(), Account { balance, receivable: Nanos::ZERO });
+                assert_eq!(kinds(&facts), expected, "{service:?} {pass:?} {on_record}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_call_for_success_costs_nothing() {
+    for service in [Service::Win, Service::Sure] {
+        let mut facts = facts(service, vec![call(1, service, Outcome::Unknown)], 1);
+        facts.passes.insert(1, pass(true, false));
+        assert_eq!(kinds(&facts), [Kind::DoubleCharge], "{service:?}");
+    }
+}
+
+#[test]
+fn what_nobody_was_told_costs_what_its_service_can() {
+    let calls = || vec![call(1, Service::Coin, Outcome::Unknown)];
+    for (amount, expected) in [
+        ("0.0009", vec![Kind::Lost]),
+        ("0.001", vec![]),
+        ("0.003", vec![]),
+        ("0.0031", vec![Kind::DoubleCharge]),
+    ] {
+        let mut facts = facts(Service::Coin, calls(), 1);
+        facts.passes.insert(1, pass(true, true));
+        facts.charged.values_mut().next().unwrap().amount = nanos(amount);
+        let balance = nanos("1").checked_sub(nanos(amount)).unwrap();
+        facts.accounts.insert(USER.to_owned(), Account { balance, receivable: Nanos::ZERO });
+        assert_eq!(kinds(&facts), expected, "{amount}");
+        assert_eq!(judge(&facts).exact_sums, 0, "its price is not known");
+    }
+}
+
+#[test]
+fn sums_are_of_one_gateway() {
+    let mut facts = facts(Service::Coin, vec![call(1, Service::Coin, Outcome::Ok)], 1);
+    let charged = facts.charged.remove(&owner(Service::Coin)).unwrap();
+    let other = Owner { gateway: Some(1), ..owner(Service::Coin) };
+    facts.charged.insert(other, charged);
+    assert_eq!(kinds(&facts), [Kind::DoubleCharge, Kind::Lost]);
 }
 
 #[test]
 fn a_call_that_arrived_is_charged_though_nobody_told_the_client() {
     let mut facts = facts(Service::Strict, vec![call(1, Service::Strict, Outcome::Unknown)], 0);
     facts.arrivals.insert(1, 1_005);
+    facts.passes.insert(1, pass(true, true));
     assert_eq!(kinds(&facts), [Kind::Lost]);
 }
 
@@ -130,5 +209,8 @@ fn money_comes_from_somewhere() {
 fn answers_and_the_upstream_agree() {
     let mut facts = facts(Service::Coin, vec![call(1, Service::Coin, Outcome::Refused)], 1);
     facts.arrivals.insert(1, 1_005);
+    assert!(kinds(&facts).contains(&Kind::Contradiction));
+    facts.arrivals.clear();
+    facts.passes.insert(1, pass(true, true));
     assert!(kinds(&facts).contains(&Kind::Contradiction));
 }
