@@ -12,6 +12,12 @@ pub(crate) enum Guard {
     Keys,
     /// What a gateway is lent is set aside.
     Holds,
+    /// What a report says is charged before it is acknowledged.
+    Charges,
+    /// An order is credited once, however often its payment is heard of.
+    Orders,
+    /// An order that counts as paid has been credited.
+    Credits,
 }
 
 /// Whether the guard is switched off.
@@ -26,6 +32,9 @@ fn chosen() -> Option<Guard> {
             Ok("totals") => Some(Guard::Totals),
             Ok("keys") => Some(Guard::Keys),
             Ok("holds") => Some(Guard::Holds),
+            Ok("charges") => Some(Guard::Charges),
+            Ok("orders") => Some(Guard::Orders),
+            Ok("credits") => Some(Guard::Credits),
             Ok(_) | Err(_) => None,
         });
     *CHOSEN

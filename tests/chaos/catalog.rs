@@ -29,6 +29,7 @@ pub(crate) enum Service {
 }
 
 /// All of them.
+#[cfg(test)]
 pub(crate) const SERVICES: [Service; 7] = [
     Service::Coin,
     Service::Duo,

@@ -17,6 +17,12 @@ pub(crate) enum Control {
     Keys,
     /// What gateways are lent is not set aside.
     Holds,
+    /// Reports are acknowledged, and what they say is not charged.
+    Charges,
+    /// An order is credited each time that its payment is heard of.
+    Orders,
+    /// An order counts as paid without being credited.
+    Credits,
 }
 
 impl Control {
@@ -27,6 +33,9 @@ impl Control {
             Self::Totals => "totals",
             Self::Keys => "keys",
             Self::Holds => "holds",
+            Self::Charges => "charges",
+            Self::Orders => "orders",
+            Self::Credits => "credits",
         };
         vec![("NEGATIVE_CONTROL", guard)]
     }
@@ -38,6 +47,9 @@ impl Control {
             Self::Totals | Self::Keys => &[Kind::DoubleCharge],
             // The books tell at once; whether an account is overspent as well depends on who calls when.
             Self::Holds => &[Kind::Overspend, Kind::Invariant],
+            Self::Charges => &[Kind::Lost],
+            Self::Orders => &[Kind::DoubleCredit],
+            Self::Credits => &[Kind::LostCredit],
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Campaigns of faults, and the negative controls that prove that a campaign can fail.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -11,7 +11,7 @@ use crate::{build, place, setup, shell};
 const SHORT: [&str; 4] = ["--seed", "5", "--minutes", "0.9"];
 
 /// What is switched off in `farebox-broken`; with nothing off it must pass like `farebox` itself.
-const CONTROLS: [&str; 4] = ["none", "totals", "keys", "holds"];
+const CONTROLS: [&str; 7] = ["none", "totals", "keys", "holds", "charges", "orders", "credits"];
 
 /// Prepares the machine and the binaries, then becomes the campaign.
 pub(crate) fn campaign(arguments: &[String]) -> Result<()> {
@@ -30,13 +30,13 @@ pub(crate) fn short() -> Result<()> {
     let broken = build::broken()?;
     shell::step("chaos", "a campaign of faults; then guards are switched off and must be missed");
     let mut missed = Vec::new();
-    if let Err(err) = start("campaign", program().args(SHORT)).and_then(|it| end("campaign", it)) {
+    if let Err(err) = run("campaign", program().args(SHORT)) {
         missed.push(format!("{err:#}"));
     }
     for guard in CONTROLS {
         let mut control = program();
         control.env("FAREBOX_BIN", &broken).args(["--seed", "1", "--control", guard]);
-        if let Err(err) = start(guard, &mut control).and_then(|child| end(guard, child)) {
+        if let Err(err) = run(guard, &mut control) {
             missed.push(format!("{err:#}"));
         }
     }
@@ -47,14 +47,11 @@ fn program() -> Command {
     build::with_paths(Command::new(place::target().join("debug/chaos")))
 }
 
-/// Starts a campaign; what it prints is shown only if it fails.
-fn start(name: &str, command: &mut Command) -> Result<Child> {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    child.with_context(|| format!("cannot start {name}: {:?}", Path::new(command.get_program())))
-}
-
-fn end(name: &str, child: Child) -> Result<()> {
-    let output = child.wait_with_output().with_context(|| format!("cannot wait for {name}"))?;
+/// Runs a campaign to its end, reading all along; what it prints is shown only if it fails.
+fn run(name: &str, command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let output = output
+        .with_context(|| format!("cannot run {name}: {:?}", Path::new(command.get_program())))?;
     let printed = String::from_utf8_lossy(&output.stdout);
     if output.status.success() {
         shell::good(&format!("chaos {name}: {}", printed.lines().last().unwrap_or_default()));

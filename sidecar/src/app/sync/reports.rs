@@ -43,6 +43,8 @@ impl Batch<'_> {
         let held = Charge::of_lease(&lease, Source::Lease, Some(self.reference()));
         if negative::is_off(Guard::Holds) {
             self.books.charge_unheld(&held, settled.used.total())?;
+        } else if negative::is_off(Guard::Charges) {
+            self.books.release(&quota_key(&lease), lease.price, settled.used)?;
         } else {
             self.books.charge_held(&held, settled.used)?;
         }
