@@ -133,9 +133,15 @@ impl App {
         prices::seed(self).await
     }
 
-    /// Takes a gateway's message in and gives the reply's JSON, byte for byte the same for a repeated message.
-    pub async fn sync(&self, request: &SyncRequest, body: &[u8]) -> Result<String, SyncError> {
-        sync::run(self, request, body).await
+    /// Takes a gateway's message in and gives the reply's JSON, byte for byte the same for a repeated message. A message that
+    /// only asks is dropped once nobody waits for the answer.
+    pub async fn sync(
+        &self,
+        request: &SyncRequest,
+        body: &[u8],
+        is_awaited: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<String, SyncError> {
+        sync::run(self, request, body, is_awaited).await
     }
 
     /// Decides requests by the deadline; one answer each, in order. Requests of one account are decided in order of arrival.

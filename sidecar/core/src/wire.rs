@@ -229,6 +229,11 @@ pub(crate) fn require(
 }
 
 impl SyncRequest {
+    /// Whether it has no usage to tell.
+    pub fn only_asks(&self) -> bool {
+        self.reports.is_empty() && self.journal.is_empty()
+    }
+
     /// Checks every bound that the types cannot express, before anything is read or written.
     pub fn validate(&self) -> Result<(), FieldError> {
         let instance_is_hex =

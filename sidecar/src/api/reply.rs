@@ -91,6 +91,9 @@ pub(super) fn sync_failed(language: Language, err: &SyncError) -> Response {
             Problem::new(Code::InvalidArgument, language, invalid.to_string())
                 .with_field(invalid.field.as_str()),
         ),
+        SyncError::Abandoned => {
+            come_again(language, Code::Unavailable, "not done in time; ask again")
+        }
         SyncError::Store(store) => store_failed(language, store),
     }
 }

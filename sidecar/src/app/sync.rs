@@ -35,6 +35,9 @@ pub enum SyncError {
     /// A bound is broken.
     #[error(transparent)]
     Invalid(#[from] FieldError),
+    /// The sender has left without an answer; nothing was done.
+    #[error("nobody waits for the answer")]
+    Abandoned,
     /// The database's fault; the same message can be sent again.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -53,20 +56,39 @@ fn conflict(request: &SyncRequest, problem: &'static str) -> SyncError {
     SyncError::Conflict { gateway: request.gateway.to_string(), seq: request.seq, problem }
 }
 
+/// Tells whether the sender of a message still waits for the answer.
+pub(super) type IsAwaited<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
+/// A message that is being taken in.
+struct Incoming<'a> {
+    request: &'a SyncRequest,
+    body_hash: [u8; 32],
+    is_awaited: IsAwaited<'a>,
+}
+
+impl Incoming<'_> {
+    /// Whether a gateway asks and has left. It will ask again by another message: units granted to this one would be held
+    /// for nobody, and those who wait for the account would wait longer. What was used is taken in whoever hears of it.
+    fn is_in_vain(&self) -> bool {
+        self.request.only_asks() && !(self.is_awaited)()
+    }
+}
+
 /// Takes a message in; the reply's JSON.
 pub(super) async fn run(
     app: &App,
     request: &SyncRequest,
     body: &[u8],
+    is_awaited: IsAwaited<'_>,
 ) -> Result<String, SyncError> {
     request.validate()?;
-    let body_hash: [u8; 32] = Sha256::digest(body).into();
-    let together = retry("sync", || attempt(app, request, &body_hash, Isolation::Together)).await;
+    let message = Incoming { request, body_hash: Sha256::digest(body).into(), is_awaited };
+    let together = retry("sync", || attempt(app, &message, Isolation::Together)).await;
     match together {
         Err(SyncError::Store(err)) if err.is_row_fault() => {
             tracing::warn!(gateway.id = %request.gateway, seq = request.seq, error = %err,
                 "an item of a message failed; the message is taken in item by item");
-            retry("sync", || attempt(app, request, &body_hash, Isolation::ItemByItem)).await
+            retry("sync", || attempt(app, &message, Isolation::ItemByItem)).await
         }
         outcome => outcome,
     }
@@ -74,12 +96,18 @@ pub(super) async fn run(
 
 async fn attempt(
     app: &App,
-    request: &SyncRequest,
-    body_hash: &[u8],
+    message: &Incoming<'_>,
     isolation: Isolation,
 ) -> Result<String, SyncError> {
+    if message.is_in_vain() {
+        return Err(SyncError::Abandoned);
+    }
     let mut tx = app.store.begin().await?;
+    let Incoming { request, body_hash, .. } = message;
     let outcome = take_in(&mut tx, &app.settings, request, body_hash, isolation).await;
+    // It may have waited long for its rows.
+    let outcome = if message.is_in_vain() { Err(SyncError::Abandoned) } else { outcome };
+
     let (reply, loss) = store::finish(tx, outcome).await?;
     loss.count(app.settings.on_lost);
     Ok(reply)

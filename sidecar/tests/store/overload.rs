@@ -6,11 +6,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
+use axum::http::Request;
+use farebox_core::wire::SYNC_PATH;
+use farebox_sidecar::api::{self, Gateways, Tokens};
+use farebox_sidecar::config::Secret;
 use farebox_sidecar::store::Store;
 use sqlx::Executor as _;
+use tower::ServiceExt as _;
 
 use crate::database::Database;
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, want};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateways_message_gets_through_a_flood_of_checks() {
@@ -36,6 +42,43 @@ async fn a_gateways_message_gets_through_a_flood_of_checks() {
     for check in flood {
         assert!(check.await.unwrap().unwrap().allowed);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_has_left_is_lent_nothing() {
+    let farebox = Fixture::new(&[], &[("asset", "1")]).await;
+    farebox.credit("u", "10").await;
+    let api = api::internal(Gateways::new(
+        farebox.app.clone(),
+        Tokens::new(&[Secret::new("t0ken")]),
+        Duration::from_secs(60),
+    ));
+    let mut lock = farebox.database.pool.begin().await.unwrap();
+    lock.execute("SELECT * FROM user_balance WHERE user_id = 'u' FOR UPDATE").await.unwrap();
+
+    let message =
+        farebox.gateway("edge-1").message(vec![], vec![want("u", "asset", 10, 1)], vec![]);
+    let body = serde_json::to_vec(&message).unwrap();
+    let request = Request::post(SYNC_PATH)
+        .header("authorization", "Bearer t0ken")
+        .header("content-type", "application/json")
+        .body(Body::from(body))
+        .unwrap();
+    let leaving = tokio::spawn(api.oneshot(request));
+    let waits = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist
+         WHERE db = '{}' AND info LIKE '%FOR UPDATE' AND id <> CONNECTION_ID()",
+        farebox.database.name
+    );
+    wait_until(async || farebox.database.rows(waits.as_str()).await != ["0"]).await;
+    leaving.abort();
+    assert!(leaving.await.unwrap_err().is_cancelled());
+
+    let mut stays = farebox.gateway("edge-2");
+    let granted = stays.want(want("u", "asset", 10, 10));
+    let (granted, unlocked) = tokio::join!(granted, lock.rollback());
+    unlocked.unwrap();
+    assert_eq!(granted.unwrap().paid_units, 10);
 }
 
 async fn wait_until(condition: impl AsyncFn() -> bool) {

@@ -108,11 +108,13 @@ impl Sidecar for Stored<'_> {
     fn sync(&mut self, body: &[u8]) -> (u32, Vec<u8>) {
         self.let_time_pass();
         let request: SyncRequest = serde_json::from_slice(body).unwrap();
-        match self.runtime.block_on(self.farebox.app.sync(&request, body)) {
+        match self.runtime.block_on(self.farebox.app.sync(&request, body, &|| true)) {
             Ok(reply) => (200, reply.into_bytes()),
             Err(SyncError::Invalid(err)) => (400, err.to_string().into_bytes()),
             Err(err @ SyncError::Conflict { .. }) => (409, err.to_string().into_bytes()),
-            Err(SyncError::Store(err)) => (503, err.to_string().into_bytes()),
+            Err(err @ (SyncError::Store(_) | SyncError::Abandoned)) => {
+                (503, err.to_string().into_bytes())
+            }
         }
     }
 

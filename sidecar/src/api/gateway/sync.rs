@@ -6,7 +6,7 @@ use axum::response::Response;
 use farebox_core::code::{Code, Language};
 use farebox_core::limits::BODY_BYTES_MAX;
 use farebox_core::wire::SyncRequest;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Gateways;
 use crate::api::body::{self, Limit};
@@ -45,8 +45,8 @@ pub(super) async fn sync(State(gateways): State<Gateways>, request: Request) -> 
 
 /// Reads the message and hands it to a task of its own.
 ///
-/// A message that has begun is finished, whether or not its sender still waits: a transaction dropped half-way would
-/// keep its locks until the connection is reset. The task keeps the slot, so the bound holds for abandoned ones too.
+/// A message that has begun is not dropped half-way when its sender leaves: the transaction would keep its locks until the
+/// connection is reset. The task keeps the slot, so the bound holds for abandoned ones too.
 async fn answer(
     app: App,
     request: Request,
@@ -62,11 +62,14 @@ async fn answer(
         Ok(message) => message,
         Err(malformed) => return malformed.into_response(language),
     };
-    let task = tokio::spawn(async move {
+    let (answer, waiting) = oneshot::channel();
+    tokio::spawn(async move {
         let _slot = slot;
-        app.sync(&message, &body).await
+        let outcome = app.sync(&message, &body, &|| !answer.is_closed()).await;
+        // Whoever has left hears nothing.
+        let _ = answer.send(outcome);
     });
-    match task.await {
+    match waiting.await {
         Ok(Ok(reply)) => reply::json(StatusCode::OK, reply),
         Ok(Err(err)) => reply::sync_failed(language, &err),
         Err(err) => {
