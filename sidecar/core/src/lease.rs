@@ -36,6 +36,8 @@ pub struct Lease {
     pub returned: Split,
     /// Charged when the lease was taken back, although nobody had reported it.
     pub lost: Split,
+    /// Of what was lost, units that no report has named since.
+    pub untold: u64,
     /// Charged although it had been given back already: usage that arrived after the lease ran out.
     pub late: u64,
     /// Whether the gateway may still spend from it.
@@ -84,9 +86,14 @@ impl Lease {
         self.reported().saturating_add(self.lost.total())
     }
 
-    /// Units that the gateway said it used, as far as they were charged then.
+    /// Units that were charged because the gateway said it used them.
     fn reported(self) -> u64 {
         self.used.total().saturating_add(self.late)
+    }
+
+    /// The most units that the gateway has said it used.
+    fn told(self) -> u64 {
+        self.charged().saturating_sub(self.untold)
     }
 
     /// Adds units to an open lease.
@@ -119,6 +126,7 @@ impl Lease {
             OnLost::Granted => {
                 let lost = self.outstanding();
                 self.lost = self.lost.plus(lost);
+                self.untold = self.untold.saturating_add(lost.total());
                 self.open = false;
                 Reclaimed { released: Split::NONE, lost }
             }
@@ -126,16 +134,17 @@ impl Lease {
     }
 
     /// Corrects what was charged as lost, once the gateway is heard again: what it says it used is what is charged in the
-    /// end. Units of calls that still run stay charged until they are reported. Call it after [`Self::settle`]; the units
-    /// that come back.
+    /// end. Units of calls that still run stay charged until they are reported. A report that was sent before what is known
+    /// takes none of it back. Call it after [`Self::settle`]; the units that come back.
     ///
     /// The gateway is told that the lease has ended, so every report may be the last one. Should it report more later, that
     /// is charged late.
     pub fn correct(&mut self, report: Usage, in_flight: u64) -> Split {
+        let named = report.used.saturating_sub(self.told());
+        self.untold = self.untold.saturating_sub(named);
         let running = if report.close { 0 } else { in_flight };
-        let used = report.used.max(self.reported()).saturating_add(running);
-        let kept = used.saturating_sub(self.reported());
-        let back = self.lost.take_paid_first(self.lost.total().saturating_sub(kept));
+        let back = self.lost.take_paid_first(self.untold.saturating_sub(running));
+        self.untold = self.untold.saturating_sub(back.total());
         self.lost = self.lost.minus(back);
         self.returned = self.returned.plus(back);
         back
@@ -274,6 +283,16 @@ mod tests {
     }
 
     #[test]
+    fn an_older_report_takes_back_nothing_that_a_newer_one_named() {
+        let mut lease = lease(0, 10);
+        lease.settle(used(2));
+        lease.reclaim(OnLost::Granted);
+        assert_eq!(lease.correct(used(6), 0), Split { free: 0, paid: 4 });
+        assert_eq!((lease.correct(used(3), 0), lease.charged()), (Split::NONE, 6));
+        assert_eq!(lease.settle(used(7)), Settled { late: 1, ..Settled::default() });
+    }
+
+    #[test]
     fn what_a_gateway_used_after_it_was_corrected_is_charged_late() {
         let mut lease = lease(0, 10);
         lease.reclaim(OnLost::Granted);
@@ -287,8 +306,9 @@ mod tests {
 
     #[cfg(not(target_family = "wasm"))]
     proptest::proptest! {
-        /// Reports in any order, some twice, some never, and a reclaim anywhere: as soon as the last report has arrived, what
-        /// it says is charged, and as long as none arrives after the reclaim, all that had not come back is.
+        /// Reports in any order, some twice, some never, and a reclaim anywhere: when the last report has arrived, before or
+        /// after older ones, what it says is charged, and as long as none arrives after the reclaim, all that had not come
+        /// back is.
         #[test]
         fn what_was_lost_ends_in_the_truth(
             free in 0..20_u64,
@@ -296,8 +316,9 @@ mod tests {
             steps in proptest::collection::vec((0..5_u64, 0..3_u64, 0..3_u64), 1..10),
             order in proptest::collection::vec(0..10_usize, 0..20),
             reclaim_after in 0..25_usize,
-            is_heard_again: bool,
+            last_at in proptest::option::of(0..20_usize),
         ) {
+            let is_heard_again = last_at.is_some();
             let mut truth = Usage::default();
             let mut history = Vec::new();
             for (spent, given_back, running) in steps {
@@ -310,7 +331,10 @@ mod tests {
             let (mut charged, mut refunded) = (0, 0);
             let last = (Usage { close: true, ..truth }, 0);
             let deliveries = order.iter().map(|&index| history[index % history.len()]);
-            let deliveries: Vec<_> = deliveries.chain(is_heard_again.then_some(last)).collect();
+            let mut deliveries: Vec<_> = deliveries.collect();
+            if let Some(at) = last_at {
+                deliveries.insert(at.min(deliveries.len()), last);
+            }
             let reclaim_after = if is_heard_again { reclaim_after } else { deliveries.len() };
             for index in 0..=deliveries.len() {
                 if index == reclaim_after && lease.open {

@@ -85,7 +85,7 @@ pub(crate) struct StoredLease {
 const COLUMNS: &str = "lease.lease_id, lease.gateway_id, CAST(lease.epoch AS UNSIGNED) AS epoch, lease.user_id, \
      lease.service_name, lease.route_price, lease.price, lease.price_version_id, lease.reset_month, lease.free_granted, \
      lease.paid_granted, lease.free_used, lease.paid_used, lease.free_returned, lease.paid_returned, lease.free_lost, \
-     lease.paid_lost, lease.lost_record_id, lease.late_used, \
+     lease.paid_lost, lease.untold_lost, lease.lost_record_id, lease.late_used, \
      lease.in_flight, lease.state, lease.recall, lease.not_after, lease.reclaim_at";
 
 fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
@@ -108,6 +108,7 @@ fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
             used: split("free_used", "paid_used")?,
             returned: split("free_returned", "paid_returned")?,
             lost: split("free_lost", "paid_lost")?,
+            untold: columns.units("untold_lost")?,
             late: columns.units("late_used")?,
             open: state == State::Open,
         },
@@ -236,6 +237,7 @@ struct LeaseUpdate<'a> {
     paid_returned: u64,
     free_lost: u64,
     paid_lost: u64,
+    untold_lost: u64,
     lost_record: Option<&'a str>,
     late_used: u64,
     in_flight: u64,
@@ -264,6 +266,7 @@ pub(crate) async fn update(
             paid_returned: lease.units.returned.paid,
             free_lost: lease.units.lost.free,
             paid_lost: lease.units.lost.paid,
+            untold_lost: lease.units.untold,
             lost_record: lease.lost_record.as_deref(),
             late_used: lease.units.late,
             in_flight: lease.in_flight,
@@ -283,6 +286,7 @@ pub(crate) async fn update(
            paid_returned BIGINT PATH '$.paid_returned',
            free_lost BIGINT PATH '$.free_lost',
            paid_lost BIGINT PATH '$.paid_lost',
+           untold_lost BIGINT PATH '$.untold_lost',
            lost_record VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.lost_record',
            late_used BIGINT PATH '$.late_used',
            in_flight BIGINT PATH '$.in_flight',
@@ -294,8 +298,8 @@ pub(crate) async fn update(
          SET lease.free_granted = new.free_granted, lease.paid_granted = new.paid_granted,
              lease.free_used = new.free_used, lease.paid_used = new.paid_used,
              lease.free_returned = new.free_returned, lease.paid_returned = new.paid_returned,
-             lease.free_lost = new.free_lost, lease.paid_lost = new.paid_lost, lease.lost_record_id = new.lost_record,
-             lease.late_used = new.late_used, lease.in_flight = new.in_flight,
+             lease.free_lost = new.free_lost, lease.paid_lost = new.paid_lost,
+             lease.untold_lost = new.untold_lost, lease.lost_record_id = new.lost_record, lease.late_used = new.late_used, lease.in_flight = new.in_flight,
              lease.open_key = IF(new.state = 'open', lease.open_key, NULL),
              lease.state = new.state, lease.recall = new.recall, lease.reclaim_at = new.reclaim_at,
              lease.updated_at = UTC_TIMESTAMP(3)",

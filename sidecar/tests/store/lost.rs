@@ -169,7 +169,7 @@ async fn a_loss_that_is_not_what_was_charged_is_found() {
     let lease = edge.want(want("u", "asset", 9, 9)).await.unwrap().lease;
     farebox.expire(lease).await;
     for plant in [
-        "UPDATE lease SET paid_lost = paid_lost - 1, paid_returned = paid_returned + 1",
+        "UPDATE lease SET paid_lost = paid_lost - 1, untold_lost = untold_lost - 1, paid_returned = paid_returned + 1",
         "UPDATE lease SET lost_record_id = NULL",
         "UPDATE billing_record SET source = 'late' WHERE source = 'lost'",
     ] {

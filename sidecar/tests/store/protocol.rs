@@ -95,7 +95,7 @@ impl<'a> Stored<'a> {
             let (granted, used, returned) = (split(5), split(7), split(9));
             let (late, open) = (number(11), number(12) == 1);
             // With `on_lost: reported`, nothing is charged as lost.
-            let units = Lease { granted, used, returned, late, open, lost: Split::NONE };
+            let units = Lease { granted, used, returned, late, open, lost: Split::NONE, untold: 0 };
             let (account, service) = (row[1].clone(), row[2].clone());
             let (month, price) = (self.month_of(&row[3]), row[4].parse().unwrap());
             (number(0), LeaseRow { account, service, month, price, units })
