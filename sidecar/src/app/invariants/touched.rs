@@ -53,16 +53,8 @@ pub struct Touched {
 struct Run {
     touched: Touched,
     checked: BTreeMap<&'static str, u64>,
-}
-
-/// How a round ended.
-enum Round {
-    /// Nothing was due.
-    Done,
-    /// Accounts were checked.
-    GoOn,
-    /// Every account that was checked is locked by somebody, and would be checked again.
-    Stuck,
+    /// Accounts that somebody had locked: they stay due, and the others' turn comes all the same.
+    left: BTreeSet<String>,
 }
 
 /// Checks accounts that are due; `None` while another sidecar does it.
@@ -71,14 +63,13 @@ pub(in crate::app) async fn check(app: &App) -> Result<Option<Touched>, StoreErr
     let (started, moment) = (Instant::now(), now(app).await?);
     let mut run = Run::default();
     for _ in 0..ROUNDS_MAX {
-        match round(app, token, moment, &mut run).await? {
-            Round::Done => {
-                note(app, token, moment, &run).await?;
-                return Ok(Some(run.touched));
-            }
-            Round::Stuck => break,
-            Round::GoOn if LAST_START <= started.elapsed() => break,
-            Round::GoOn => {}
+        if !round(app, token, moment, &mut run).await? {
+            run.touched.is_full = !run.left.is_empty();
+            note(app, token, moment, &run).await?;
+            return Ok(Some(run.touched));
+        }
+        if LAST_START <= started.elapsed() {
+            break;
         }
     }
     run.touched.is_full = true;
@@ -90,17 +81,17 @@ async fn now(app: &App) -> Result<DateTime<Utc>, StoreError> {
     store::now(&mut *app.store.acquire().await?).await
 }
 
-/// Checks some of the accounts that were due at `moment`.
+/// Checks some of the accounts that were due at `moment`; whether there were any.
 async fn round(
     app: &App,
     token: i64,
     moment: DateTime<Utc>,
     run: &mut Run,
-) -> Result<Round, StoreError> {
+) -> Result<bool, StoreError> {
     let started = Instant::now();
-    let Seen { at, accounts, found } = read(app, moment).await?;
+    let Seen { at, accounts, found } = read(app, moment, &run.left).await?;
     if accounts.is_empty() {
-        return Ok(Round::Done);
+        return Ok(false);
     }
     found.iter().for_each(Found::alert);
     let broken: BTreeSet<&str> =
@@ -114,14 +105,15 @@ async fn round(
         })
         .collect();
     let pause = started.elapsed().saturating_mul(PAUSE_FACTOR);
-    let noted = retry(JOB, || async {
+    let left = retry(JOB, || async {
         let mut tx = app.store.begin().await?;
         let outcome = write(&mut tx, token, at, &found, &checked, pause).await;
         store::finish(tx, outcome).await
     })
     .await?;
     run.add(accounts.len(), found);
-    Ok(if noted == 0 { Round::Stuck } else { Round::GoOn })
+    run.left.extend(left);
+    Ok(true)
 }
 
 /// Accounts and what breaks a rule in them, at one moment.
@@ -131,11 +123,16 @@ struct Seen {
     found: Vec<Found>,
 }
 
-async fn read(app: &App, moment: DateTime<Utc>) -> Result<Seen, StoreError> {
+async fn read(
+    app: &App,
+    moment: DateTime<Utc>,
+    left: &BTreeSet<String>,
+) -> Result<Seen, StoreError> {
     let mut connection = app.store.acquire().await?;
     let mut tx = store::begin_snapshot(&mut connection).await?;
     let at = store::now(&mut tx).await?;
-    let due = due::find(&mut tx, moment, ACCOUNTS_PER_ROUND as u64).await?;
+    let mut due = due::find(&mut tx, moment, ACCOUNTS_PER_ROUND + left.len()).await?;
+    due.retain(|due| !left.contains(&due.account));
     let accounts = fitting(due);
     let names: Vec<String> = accounts.iter().map(|due| due.account.clone()).collect();
     let mut found = Vec::new();
@@ -168,7 +165,7 @@ async fn write(
     found: &[Found],
     checked: &[Checked],
     pause: Duration,
-) -> Result<usize, StoreError> {
+) -> Result<Vec<String>, StoreError> {
     job_lease::require(tx, JOB, token).await?;
     let accounts: Vec<String> = checked.iter().map(|row| row.account.clone()).collect();
     let rows: Vec<NewViolation<'_>> = found.iter().flat_map(Found::rows).collect();

@@ -43,9 +43,9 @@ pub const DUE: &str =
 pub(crate) async fn find(
     connection: &mut MySqlConnection,
     moment: DateTime<Utc>,
-    limit: u64,
+    limit: usize,
 ) -> Result<Vec<Due>, StoreError> {
-    let rows = sqlx::query(DUE).bind(moment).bind(limit).fetch_all(connection).await?;
+    let rows = sqlx::query(DUE).bind(moment).bind(limit as u64).fetch_all(connection).await?;
     let read = |row: &sqlx::mysql::MySqlRow| {
         let (account, change_seq, entry_seq) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         Ok(Due { account, change_seq, entry_seq })
@@ -67,16 +67,17 @@ pub(crate) async fn longest(
 }
 
 /// Takes the mark away from accounts that are as the check saw them. What has changed since is due again after `pause`, what
-/// is broken in the next run. Accounts that somebody has locked are left as they are: they are about to change. How many were
-/// not left.
+/// is broken in the next run. Accounts that somebody has locked are left as they are: they are about to change. Those that were
+/// left.
 pub(crate) async fn note_checked(
     connection: &mut MySqlConnection,
     checked: &[Checked],
     pause: Duration,
-) -> Result<usize, StoreError> {
+) -> Result<Vec<String>, StoreError> {
     let accounts: Vec<&str> = checked.iter().map(|row| row.account.as_str()).collect();
     let free = lock_free(&mut *connection, &accounts).await?;
-    let rows: Vec<_> = checked.iter().filter(|row| free.contains(&row.account)).collect();
+    let (rows, left): (Vec<_>, Vec<_>) =
+        checked.iter().partition(|row| free.contains(&row.account));
     sqlx::query(
         "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (
            account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account',
@@ -94,7 +95,7 @@ pub(crate) async fn note_checked(
     .bind(micros(pause))
     .execute(connection)
     .await?;
-    Ok(rows.len())
+    Ok(left.into_iter().map(|row| row.account.clone()).collect())
 }
 
 /// Locks the rows that nobody else has locked; whose they are.

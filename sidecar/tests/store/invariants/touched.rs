@@ -185,3 +185,24 @@ async fn more_accounts_than_fit_into_a_round_are_all_checked() {
     assert_eq!((touched.accounts, touched.is_full), (450, false));
     assert_eq!(farebox.due().await, Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_locked_holds_up_no_other() {
+    let farebox = Fixture::new(&[], &[]).await;
+    for account in ["big", "small"] {
+        farebox.credit(account, "1").await;
+    }
+    // So many entries have a round of their own; it is due for the longest time.
+    let big = "UPDATE user_balance SET entry_seq = 60000, check_at = check_at - INTERVAL 1 HOUR WHERE user_id = 'big'";
+    farebox.database.run(big).await;
+    let mut lock = farebox.database.pool.begin().await.unwrap();
+    let locked = "SELECT balance FROM user_balance WHERE user_id = 'big' FOR UPDATE";
+    sqlx::query(locked).fetch_all(&mut *lock).await.unwrap();
+
+    let touched = farebox.check_due().await;
+    assert_eq!((touched.accounts, touched.is_full), (2, true), "{touched:?}");
+    assert_eq!(farebox.due().await, ["big"]);
+    lock.rollback().await.unwrap();
+    let touched = farebox.check_due().await;
+    assert_eq!((touched.accounts, touched.is_full), (1, false), "{touched:?}");
+}
