@@ -1,7 +1,9 @@
 //! What all workers of one Envoy process agree on, kept in shared data: the process's random name, the epoch that the
-//! sidecar gave it, which worker leads, the numbers of messages, and which sets have something to report.
+//! sidecar gave it, its name there, which worker leads, the numbers of messages, and which sets have something to report.
 
 use std::cell::Cell;
+
+use farebox_core::id::GatewayId;
 
 use crate::host::{CAS_OF_MISSING, Host, SetOutcome};
 use crate::table::SETS;
@@ -10,6 +12,7 @@ use crate::table::SETS;
 // instance of its own, with its own leases and its own leader.
 const CONTROL: &str = "farebox/control/2";
 const SEQ: &str = "farebox/seq/2";
+const NAME: &str = "farebox/gateway/2";
 const TRIES_MAX: usize = 64;
 
 /// Sets per page of the list of changes.
@@ -87,6 +90,23 @@ fn update_control(host: &impl Host, change: impl Fn(&mut Control)) -> Option<Con
         }
     }
     None
+}
+
+/// The name under which this process speaks to the sidecar: that of the first configuration that came. To the sidecar, another
+/// name is another gateway, whose reports of these leases are nobody's; so a name that changes does so when Envoy is started
+/// again.
+pub fn keep_name(host: &impl Host, name: GatewayId) -> GatewayId {
+    for _ in 0..TRIES_MAX {
+        if let Some((bytes, _)) = host.shared_get(NAME) {
+            let kept = String::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+            return kept.unwrap_or(name);
+        }
+        match host.shared_set(NAME, name.as_str().as_bytes(), CAS_OF_MISSING) {
+            SetOutcome::Stored | SetOutcome::Failed => return name,
+            SetOutcome::Conflict => {}
+        }
+    }
+    name
 }
 
 /// Reads the shared identity; the first worker creates it.

@@ -16,6 +16,7 @@ use farebox_core::assertion::Key;
 use crate::answer::{Answer, Reason};
 use crate::backlog::{Backlog, Verdict};
 use crate::config::{self, Config, Token};
+use crate::control;
 use crate::ending::{Ending, Response};
 use crate::host::{Host, SetOutcome, Severity};
 use crate::pairs;
@@ -115,7 +116,15 @@ fn start(configuration: &[u8]) -> Result<Plugin, FieldError> {
         backlog: RefCell::default(),
         pace: Cell::default(),
     };
-    Ok(Plugin { worker: Worker::new(&envoy, config, gateway, Key::derive(&token)), envoy })
+    let kept = control::keep_name(&envoy, gateway.clone());
+    if kept != gateway {
+        let text = format!(
+            "farebox: gateway is \"{gateway}\", but this Envoy has begun as \"{kept}\" and lends and reports under that name \
+             until it is started again"
+        );
+        abi::log(Severity::Warn, &text);
+    }
+    Ok(Plugin { worker: Worker::new(&envoy, config, kept, Key::derive(&token)), envoy })
 }
 
 fn read_token(token: &Token) -> Result<String, FieldError> {

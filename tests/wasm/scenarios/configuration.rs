@@ -105,3 +105,20 @@ fn a_refused_configuration_answers_calls_with_an_error_instead_of_passing_them()
         "workers that run already are not concerned"
     );
 }
+
+#[test]
+fn a_name_that_changes_does_so_with_the_next_start_of_envoy() {
+    let mut gateway = Gateway::new(1);
+    assert!(gateway.serve(0, asset("rich")).is_forwarded());
+    gateway.vms.clear();
+    let mut renamed = configuration();
+    renamed["gateway"] = json!("edge-2");
+    gateway.host.configure(|settings| settings.configuration = renamed.to_string().into_bytes());
+    gateway.start_worker().unwrap();
+    let warning = "gateway is \"edge-2\", but this Envoy has begun as \"edge-1\"";
+    assert!(gateway.host.logs().iter().any(|line| line.text.contains(warning)));
+
+    assert!(gateway.serve(0, asset("rich")).is_forwarded());
+    // Also what the first configuration had not reported.
+    gateway.settle_and_check("rich", 2);
+}

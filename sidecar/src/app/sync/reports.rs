@@ -24,8 +24,8 @@ impl Batch<'_> {
                 return Err(StoreError::Missing { table: "lease", key });
             }
             Some(_) | None => {
-                tracing::warn!(gateway.id = %self.request.gateway, lease.id = report.lease,
-                    "a gateway reports a lease that it never had");
+                tracing::error!(gateway.id = %self.request.gateway, lease.id = report.lease, units = report.used,
+                    "alert: a gateway reports a lease that it never had; nobody is charged for it");
                 let ack = Ack { lease: report.lease, used: 0, open: false, ttl_ms: 0 };
                 self.reply.acks.push(ack);
                 return Ok(());
