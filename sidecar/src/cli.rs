@@ -69,7 +69,7 @@ enum Command {
     Prices(prices::PricesCommand),
     /// Tell why something stands in the books: its lease or request, message, price, ledger entries, refunds.
     Explain {
-        /// The id of a billing record, a lease, a reservation or an order.
+        /// The id of a billing record, a lease, a reservation, an order or a refund; `account show` lists those of a user.
         id: String,
         #[command(flatten)]
         output: OutputArgs,

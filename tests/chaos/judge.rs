@@ -200,7 +200,7 @@ fn judge_sum(facts: &Facts, owner: &Owner, mine: &[&Entry], verdict: &mut Verdic
     verdict.lost_units_bound += expected.losable;
     verdict.unserved_units += charged.units.saturating_sub(expected.least);
     verdict.unserved_units_bound += expected.most - expected.least;
-    let hint = format!("`farebox explain {}`", owner.user);
+    let hint = format!("`farebox account show {}`", owner.user);
     if expected.losable < lost {
         let text = format!(
             "{owner}: {} units were to be charged, {} are on record, {lost} are missing; killed gateways may have lost {}; {hint}",
@@ -252,7 +252,7 @@ fn money(facts: &Facts, user: &str, verdict: &mut Verdict) {
     let is_overspent = owed != Some(owed_late) || (owed_late != Nanos::ZERO && !silent);
     if is_overspent {
         let text = format!(
-            "{user}: units worth {owed:?} were spent without money for them, {owed_late} of it reported after the lease was taken back; `farebox explain {user}`"
+            "{user}: units worth {owed:?} were spent without money for them, {owed_late} of it reported after the lease was taken back; `farebox account show {user}`"
         );
         verdict.breaches.push(Breach { kind: Kind::Overspend, text });
     }

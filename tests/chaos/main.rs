@@ -13,6 +13,7 @@
 //! `docs/chaos.md` says what is proved and how to read the report.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -49,8 +50,8 @@ struct Arguments {
     /// What the faults are drawn from; absent: the time, which is printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// How long faults are done for; a part of a minute is allowed.
-    #[arg(long, default_value_t = 2.0)]
+    /// How long faults are done for: 0.1 to 1440; a part of a minute is allowed.
+    #[arg(long, default_value_t = 2.0, value_parser = minutes)]
     minutes: f64,
     /// Write the report here as JSON.
     #[arg(long, value_name = "FILE")]
@@ -61,6 +62,11 @@ struct Arguments {
     /// A few seconds with this guard of `farebox-broken` off, which must end in the breach that it guards against.
     #[arg(long, value_enum)]
     control: Option<Control>,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse().ok().filter(|minutes| (0.1..=1_440.0).contains(minutes));
+    minutes.ok_or_else(|| "write a number of minutes from 0.1 to 1440".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -99,7 +105,9 @@ fn start(arguments: &Arguments) -> Result<bool> {
         None => plan::plan(seed, (arguments.minutes * 60_000.0) as u64),
     };
     if arguments.plan {
-        println!("{}", serde_json::to_string_pretty(&plan)?);
+        let text = serde_json::to_string_pretty(&plan)?;
+        // Whoever reads only its head has read enough.
+        writeln!(std::io::stdout(), "{text}").ok();
         return Ok(true);
     }
     let control = arguments.control.unwrap_or(Control::None);

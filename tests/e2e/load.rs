@@ -9,8 +9,8 @@ use farebox_core::money::Nanos;
 use farebox_tests::{Client, Stack, eventually};
 use futures_util::future::join_all;
 
-/// Callers of each user.
-const CALLERS: usize = 6;
+/// Callers of each user; each has one call at a time.
+pub(crate) const CALLERS: usize = 6;
 
 /// What a caller does between two calls: some hundred calls per second in all, so that two seconds of traffic are a lease
 /// and not the whole balance.

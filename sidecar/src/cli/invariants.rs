@@ -24,19 +24,21 @@ pub(super) async fn execute(output: OutputArgs, app: &App) -> Result<(), Failure
 fn describe(invariants: &[Invariant]) -> String {
     let columns = [
         Column::Text("id"),
+        Column::Text("name"),
         Column::Number("checked"),
         Column::Number("broken"),
         Column::Text("rule"),
     ];
     let rows = invariants.iter().map(|invariant| {
-        let Invariant { id, rule, checked, violations, .. } = invariant;
+        let Invariant { id, name, rule, checked, violations } = invariant;
         let broken = violations.len().to_string();
-        vec![(*id).to_owned(), checked.to_string(), broken, (*rule).to_owned()]
+        let text = |text: &str| text.to_owned();
+        vec![text(id), text(name), checked.to_string(), broken, text(rule)]
     });
     let mut text = table(&columns, rows);
-    for Invariant { id, violations, .. } in invariants {
+    for Invariant { name, violations, .. } in invariants {
         for violation in violations {
-            text.push_str(&format!("{id} is broken: {violation}\n"));
+            text.push_str(&format!("{name} is broken: {violation}\n"));
         }
     }
     text
@@ -65,10 +67,10 @@ mod tests {
             },
         ];
         insta::assert_snapshot!(describe(&invariants), @r"
-        id  checked  broken  rule
-        M1       12       0  held is within the balance
-        M5        3       1  legs add up to zero
-        M5 is broken: entry e1 adds up to 0.001 CNY
+        id  name     checked  broken  rule
+        M1  m1_held       12       0  held is within the balance
+        M5  m5_legs        3       1  legs add up to zero
+        m5_legs is broken: entry e1 adds up to 0.001 CNY
         ");
     }
 }
