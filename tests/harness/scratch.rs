@@ -10,8 +10,10 @@ use crate::StackError;
 
 /// Removes the directory once its standard input ends: when the owner lets go of the pipe, or dies.
 ///
-/// Processes that are being killed may still write, so the removal is tried for some seconds.
+/// A campaign may have mounted a disk in it, which is let go first. Processes that are being killed may still write, so the
+/// removal is tried for some seconds.
 const JANITOR: &str = r#"cat >/dev/null
+umount -l "$1/disk" 2>/dev/null
 for attempt in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null && exit 0; sleep 0.5; done"#;
 
 /// A private directory under the system's temporary directory.
