@@ -3,6 +3,9 @@
 //! A file per table. Many rows travel as one JSON parameter, unfolded by `JSON_TABLE`: the text of a statement never
 //! depends on how many rows it writes, and MySQL and MariaDB both take it.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -48,8 +51,11 @@ static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What every connection is set to. READ COMMITTED: a statement after a lock sees what the lock's holder before wrote.
+/// READ ONLY: nothing is written but inside a transaction of [`Store::begin`]. A Galera node may roll a transaction back and
+/// not say so ([`Tx`]): what follows would be written statement by statement, as if each were a transaction.
 /// The lock wait is short, because a transaction that waited in vain is tried again as a whole.
-const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY";
+const BEGIN: &str = "START TRANSACTION READ WRITE";
 const SESSION_VARIABLES: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
      innodb_lock_wait_timeout = 2";
 
@@ -57,13 +63,50 @@ const SESSION_VARIABLES: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR
 /// somebody through another node is seen. Servers that cannot be such a node do not know the variable, or ignore it.
 const SEE_ALL_NODES: &str = "SET SESSION wsrep_sync_wait = 1";
 
-/// A transaction in progress.
-pub(crate) type Tx = Transaction<'static, MySql>;
+/// Whether this is a node of a Galera cluster. Servers that cannot be one do not know the variable.
+const IS_CLUSTERED: &str = "SHOW VARIABLES WHERE variable_name = 'wsrep_on' AND value = 'ON'";
+
+/// A transaction that may write.
+///
+/// Another node's transaction may make this one give way while the client prepares a statement. MariaDB 10.11 rolls it back
+/// then and loses the error: the client goes on in a transaction that is no more. On a cluster a savepoint marks the
+/// transaction that was begun. It goes with it, so that [`finish`] notices; a write notices before, for it would be
+/// outside of a transaction. Either is an error by which the transaction is tried again.
+#[derive(Debug)]
+pub(crate) struct Tx {
+    inner: Transaction<'static, MySql>,
+    is_marked: bool,
+}
+
+impl Deref for Tx {
+    type Target = MySqlConnection;
+
+    fn deref(&self) -> &MySqlConnection {
+        &self.inner
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut MySqlConnection {
+        &mut self.inner
+    }
+}
+
+impl Tx {
+    async fn commit(mut self) -> Result<(), StoreError> {
+        if self.is_marked {
+            self.inner.execute("RELEASE SAVEPOINT begun").await?;
+        }
+        self.inner.commit().await.map_err(StoreError::from_commit)
+    }
+}
 
 /// A pool of connections to MySQL or MariaDB.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: MySqlPool,
+    /// Whether a connection was to a node of a Galera cluster.
+    is_clustered: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -74,20 +117,31 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let options = options.clone().charset("utf8mb4").pipes_as_concat(false);
         knock(&options).await?;
+        let is_clustered = Arc::new(AtomicBool::new(false));
+        let found = Arc::clone(&is_clustered);
         let pool = MySqlPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(|connection, _| Box::pin(set_session(connection)))
+            .after_connect(move |connection, _| {
+                let found = Arc::clone(&found);
+                Box::pin(async move {
+                    set_session(connection).await?;
+                    if connection.fetch_optional(IS_CLUSTERED).await?.is_some() {
+                        found.store(true, Ordering::Relaxed);
+                    }
+                    Ok(())
+                })
+            })
             .connect_with(options)
             .await?;
-        Ok(Self { pool })
+        Ok(Self { pool, is_clustered })
     }
 
     /// A pool that has not connected yet, for tests of what stands above the database.
     #[cfg(test)]
     pub(crate) fn unconnected(options: &MySqlConnectOptions) -> Self {
         let pool = MySqlPoolOptions::new().acquire_timeout(Duration::from_millis(500));
-        Self { pool: pool.connect_lazy_with(options.clone()) }
+        Self { pool: pool.connect_lazy_with(options.clone()), is_clustered: Arc::default() }
     }
 
     /// How many connections the pool may have.
@@ -107,7 +161,9 @@ impl Store {
         let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
         // A newer sidecar may have migrated the database already: the older ones beside it go on.
         migrator.set_ignore_missing(true);
-        migrator.run(&self.pool).await.map_err(StoreError::Migrate)?;
+        let mut connection = self.pool.acquire().await?.detach();
+        connection.execute("SET SESSION TRANSACTION READ WRITE").await?;
+        migrator.run(&mut connection).await.map_err(StoreError::Migrate)?;
         let after = self.applied_migrations().await?;
         Ok(after.len().saturating_sub(before.len()))
     }
@@ -162,10 +218,15 @@ impl Store {
 
     /// Begins a transaction; it ends in [`finish`].
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(self.pool.begin().await?)
+        let mut inner = self.pool.begin_with(BEGIN).await?;
+        let is_marked = self.is_clustered.load(Ordering::Relaxed);
+        if is_marked {
+            inner.execute("SAVEPOINT begun").await?;
+        }
+        Ok(Tx { inner, is_marked })
     }
 
-    /// A connection of its own, for [`begin_snapshot`].
+    /// A connection that only reads, statement by statement or for [`begin_snapshot`].
     pub(crate) async fn acquire(&self) -> Result<PoolConnection<MySql>, StoreError> {
         Ok(self.pool.acquire().await?)
     }
@@ -202,11 +263,11 @@ async fn set_session(connection: &mut MySqlConnection) -> Result<(), sqlx::Error
 pub(crate) async fn finish<T, E: From<StoreError>>(tx: Tx, outcome: Result<T, E>) -> Result<T, E> {
     match outcome {
         Ok(value) => {
-            tx.commit().await.map_err(|err| E::from(StoreError::from_commit(err)))?;
+            tx.commit().await?;
             Ok(value)
         }
         Err(err) => {
-            if let Err(rollback) = tx.rollback().await {
+            if let Err(rollback) = tx.inner.rollback().await {
                 // The server rolls back by itself when the connection ends, and a broken one leaves the pool.
                 tracing::warn!(error = %rollback, "a ROLLBACK did not reach the database");
             }

@@ -2,6 +2,7 @@
 //! write to several nodes at once stay exact.
 
 mod certified;
+mod given_way;
 mod misrouted;
 mod moved;
 

@@ -1,4 +1,5 @@
-//! A TCP proxy in front of the database, which loses a connection at the worst moment: around a COMMIT.
+//! A TCP proxy in front of the database, which loses a connection at the worst moment, around a COMMIT, or a transaction
+//! behind its client's back.
 //!
 //! It reads MySQL's packets, so the connection must be in clear: [`crate::database::Database::source_at`] sees to it.
 //! Every statement is passed on as it is. A trap catches one COMMIT, or one statement, and is then gone.
@@ -40,6 +41,15 @@ pub enum How {
     Hold,
     /// A statement is held back instead of a COMMIT, until [`Cut::release`].
     HoldStatement,
+    /// The transaction is rolled back before a statement, and the client is not told, as by a Galera node whose
+    /// transaction gave way while a statement was prepared.
+    RollBackBefore,
+}
+
+impl How {
+    fn is_for_statements(self) -> bool {
+        matches!(self, Self::HoldStatement | Self::RollBackBefore)
+    }
 }
 
 #[derive(Debug)]
@@ -88,7 +98,7 @@ impl Cut {
     }
 
     /// Catches the next COMMIT of a transaction in which a statement holds this text, such as the name of a table; or
-    /// that statement, for [`How::HoldStatement`].
+    /// that statement, for [`How::HoldStatement`] and [`How::RollBackBefore`].
     pub fn arm_for(&self, how: How, touching: &str) {
         *lock(&self.shared.trap) = Some(Trap { how, touching: touching.to_owned() });
     }
@@ -158,6 +168,10 @@ async fn commands(
                 return Ok(());
             }
             Some(How::SwallowAnswer | How::CutAfter) => lock(dialogue).swallow = how,
+            Some(How::RollBackBefore) => {
+                lock(dialogue).asks_first(How::RollBackBefore);
+                server.write_all(ROLLBACK).await?;
+            }
             Some(How::Hold | How::HoldStatement) => {
                 let (mut released, mut byte) = (shared.catch(), [0]);
                 tokio::select! {
@@ -188,6 +202,10 @@ async fn replies(
         match swallow {
             None | Some(How::CutBefore | How::Hold | How::HoldStatement) => {
                 client.write_all(&packet).await?
+            }
+            Some(How::RollBackBefore) => {
+                lock(dialogue).swallow = None;
+                shared.catch();
             }
             Some(How::CutAfter) => {
                 shared.catch();
@@ -224,6 +242,9 @@ const EXECUTE: u8 = 0x17;
 const SEND_LONG_DATA: u8 = 0x18;
 const CLOSE: u8 = 0x19;
 
+/// A command of its own.
+const ROLLBACK: &[u8] = b"\x09\0\0\0\x03ROLLBACK";
+
 impl Shared {
     /// Counts a COMMIT that was caught; gives what changes with the next [`Cut::release`].
     fn catch(&self) -> watch::Receiver<u64> {
@@ -236,10 +257,7 @@ impl Shared {
     /// What to do with the COMMIT of a transaction of these statements; the trap is gone when it caught it.
     fn spring(&self, statements: &[String]) -> Option<How> {
         let mut trap = lock(&self.trap);
-        let touches = |trap: &mut Trap| {
-            let is_for_commits = trap.how != How::HoldStatement;
-            is_for_commits && trap.touches(statements)
-        };
+        let touches = |trap: &mut Trap| !trap.how.is_for_statements() && trap.touches(statements);
         trap.take_if(touches).map(|trap| trap.how)
     }
 
@@ -247,7 +265,7 @@ impl Shared {
     fn spring_at(&self, statement: &str) -> Option<How> {
         let mut trap = lock(&self.trap);
         let touches = |trap: &mut Trap| {
-            trap.how == How::HoldStatement && trap.touches(std::slice::from_ref(&statement))
+            trap.how.is_for_statements() && trap.touches(std::slice::from_ref(&statement))
         };
         trap.take_if(touches).map(|trap| trap.how)
     }
@@ -324,6 +342,12 @@ impl Dialogue {
                 None
             }
         }
+    }
+
+    /// Notes a command before the last one that the client does not know of, and whose answer it does not get.
+    fn asks_first(&mut self, how: How) {
+        self.unanswered.push_front(None);
+        self.swallow = Some(how);
     }
 
     /// Notes what the server answers: the number of a statement that it has prepared.

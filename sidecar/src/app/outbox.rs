@@ -128,9 +128,11 @@ fn ttl(sender: &EventSender) -> Duration {
 /// Delivers one event and marks it; whether the receiver has it.
 async fn one(app: App, sender: EventSender, event: DueEvent) -> Result<bool, StoreError> {
     let Err(failure) = sender.send(&event.event_id, &event.payload_json).await else {
+        let outbox_id = event.outbox_id;
         retry(JOB, || async {
-            let mut connection = app.store.acquire().await?;
-            outbox::delivered(&mut connection, event.outbox_id).await
+            let mut tx = app.store.begin().await?;
+            let outcome = outbox::delivered(&mut tx, outbox_id).await;
+            store::finish(tx, outcome).await
         })
         .await?;
         return Ok(true);
@@ -149,8 +151,9 @@ async fn one(app: App, sender: EventSender, event: DueEvent) -> Result<bool, Sto
         }
     }
     retry(JOB, || async {
-        let mut connection = app.store.acquire().await?;
-        outbox::failed(&mut connection, &event, wait).await
+        let mut tx = app.store.begin().await?;
+        let outcome = outbox::failed(&mut tx, &event, wait).await;
+        store::finish(tx, outcome).await
     })
     .await?;
     Ok(false)
@@ -172,11 +175,17 @@ async fn count(app: &App) -> Result<(), StoreError> {
 pub(super) async fn purge(app: &App) -> Result<u64, StoreError> {
     let mut purged = 0;
     loop {
-        let mut connection = app.store.acquire().await?;
-        let before = store::now(&mut connection).await? - TimeDelta::days(KEPT_DAYS);
         let with_pending = app.events.is_none();
-        let in_round =
-            outbox::purge(&mut connection, before, with_pending, PURGED_PER_ROUND).await?;
+        let in_round = retry("purge", || async {
+            let mut tx = app.store.begin().await?;
+            let outcome = async {
+                let before = store::now(&mut tx).await? - TimeDelta::days(KEPT_DAYS);
+                outbox::purge(&mut tx, before, with_pending, PURGED_PER_ROUND).await
+            }
+            .await;
+            store::finish(tx, outcome).await
+        })
+        .await?;
         purged += in_round;
         if in_round < PURGED_PER_ROUND {
             return Ok(purged);

@@ -163,9 +163,16 @@ pub(super) async fn purge(app: &App) -> Result<u64, StoreError> {
 async fn replies(app: &App) -> Result<u64, StoreError> {
     let mut purged = 0;
     loop {
-        let mut connection = app.store.acquire().await?;
-        let before = store::now(&mut connection).await? - TimeDelta::hours(REPLY_AGE_HOURS);
-        let in_round = sync_reply::purge(&mut connection, before, REPLIES_PER_ROUND).await?;
+        let in_round = retry(PURGE, || async {
+            let mut tx = app.store.begin().await?;
+            let outcome = async {
+                let before = store::now(&mut tx).await? - TimeDelta::hours(REPLY_AGE_HOURS);
+                sync_reply::purge(&mut tx, before, REPLIES_PER_ROUND).await
+            }
+            .await;
+            store::finish(tx, outcome).await
+        })
+        .await?;
         purged += in_round;
         if in_round < REPLIES_PER_ROUND {
             return Ok(purged);
@@ -178,10 +185,16 @@ async fn answers(app: &App) -> Result<u64, StoreError> {
     let mut purged = 0;
     for scope in SCOPES {
         loop {
-            let mut connection = app.store.acquire().await?;
-            let before = store::now(&mut connection).await? - TimeDelta::hours(KEY_KEPT_H);
-            let in_round =
-                idempotency_key::purge(&mut connection, scope, before, REPLIES_PER_ROUND).await?;
+            let in_round = retry(PURGE, || async {
+                let mut tx = app.store.begin().await?;
+                let outcome = async {
+                    let before = store::now(&mut tx).await? - TimeDelta::hours(KEY_KEPT_H);
+                    idempotency_key::purge(&mut tx, scope, before, REPLIES_PER_ROUND).await
+                }
+                .await;
+                store::finish(tx, outcome).await
+            })
+            .await?;
             purged += in_round;
             if in_round < REPLIES_PER_ROUND {
                 break;

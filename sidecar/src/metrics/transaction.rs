@@ -13,7 +13,7 @@ pub(super) const COUNTERS: &[Counter] = &[
 ];
 
 label! {
-    /// Why a transaction gave way: the number of the database's error, or a row that another one created first.
+    /// Why a transaction gave way: the number of the database's error, or what this program noticed.
     GaveWay {
         /// A deadlock.
         Deadlock = "1213",
@@ -25,6 +25,8 @@ label! {
         SnapshotConflict = "1020",
         /// A row lock that was not waited for.
         NoWait = "3572",
+        /// Galera: the server had rolled it back without an error.
+        Lost = "lost",
         /// Another transaction created the same row.
         Raced = "raced",
     }

@@ -100,9 +100,12 @@ pub enum StoreError {
 /// What a server says to a transaction that has to give way.
 ///
 /// In a cluster that certifies transactions, another node's may be the one: Galera says 1213, also to a COMMIT; Group
-/// Replication says 3101.
-const GIVES_WAY: [(u16, GaveWay); 5] = [
+/// Replication says 3101. Galera may also say nothing: then the next write is outside of a transaction (1792), or the
+/// transaction's savepoint is missing (1305).
+const GIVES_WAY: [(u16, GaveWay); 7] = [
     (1213, GaveWay::Deadlock),
+    (1792, GaveWay::Lost),
+    (1305, GaveWay::Lost),
     (3101, GaveWay::Certification),
     (1205, GaveWay::LockWait),
     (1020, GaveWay::SnapshotConflict),

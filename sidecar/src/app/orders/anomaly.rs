@@ -8,6 +8,7 @@ use sqlx::mysql::MySqlConnection;
 
 use crate::app::{App, rfc3339};
 use crate::metrics;
+use crate::store;
 use crate::store::StoreError;
 use crate::store::payment_anomaly::{self, Anomaly, NewAnomaly};
 use crate::store::recharge_order::Order;
@@ -119,8 +120,9 @@ pub(super) async fn keep(
     said: &str,
 ) -> Result<(), StoreError> {
     let kept = retry("keep an anomaly", || async {
-        let mut connection = app.store.acquire().await?;
-        record(&mut connection, kind, order_id, order, claim, said).await
+        let mut tx = app.store.begin().await?;
+        let outcome = record(&mut tx, kind, order_id, order, claim, said).await;
+        store::finish(tx, outcome).await
     });
     kept.await.map(|kept: Kept| kept.tell())
 }

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::metrics::CreditSource;
 use crate::payment::{Facts, PaymentClient, PaymentError};
 use crate::store::recharge_order::{self, Order};
+use crate::store::retry::retry;
 use crate::store::{self, StoreError};
 
 const JOB: &str = "ask_for_payments";
@@ -80,9 +81,14 @@ async fn one_or_later(
 
 /// Asks again later, unless the order has ended meanwhile.
 async fn put_off(app: &App, order: &Order, now: DateTime<Utc>) -> Result<bool, StoreError> {
-    let mut connection = app.store.acquire().await?;
     let pause = ask_again_after(age(order, now), life(order));
-    recharge_order::ask_again(&mut connection, &order.order_id, pause).await?;
+    let id = &order.order_id;
+    retry(JOB, || async {
+        let mut tx = app.store.begin().await?;
+        let outcome = recharge_order::ask_again(&mut tx, id, pause).await;
+        store::finish(tx, outcome).await
+    })
+    .await?;
     Ok(false)
 }
 
@@ -129,8 +135,13 @@ async fn one(
     if is_over {
         let is_closed = give_up(app, &order.order_id, State::Closed, NOT_PAID, |_| true).await?;
         if !is_closed {
-            let mut connection = app.store.acquire().await?;
-            recharge_order::stop_asking(&mut connection, &order.order_id).await?;
+            let id = &order.order_id;
+            retry(JOB, || async {
+                let mut tx = app.store.begin().await?;
+                let outcome = recharge_order::stop_asking(&mut tx, id).await;
+                store::finish(tx, outcome).await
+            })
+            .await?;
         }
         return Ok(is_closed);
     }

@@ -13,6 +13,7 @@ use super::{OrderView, anomaly, minor_units};
 use crate::app::App;
 use crate::metrics::{self, RechargeStatus};
 use crate::payment::{Begun, NewPayment, PaymentClient, PaymentError};
+use crate::store;
 use crate::store::StoreError;
 use crate::store::recharge_order::{self, Named, NewOrder, Order, Source};
 use crate::store::retry::{MayBeStore, retry};
@@ -176,12 +177,25 @@ async fn place(app: &App, new: &NewRecharge, hash: &[u8]) -> Result<Order, Recha
         ask_after: FIRST_ASKED_AFTER,
     };
     let started = Instant::now();
-    if recharge_order::insert(&mut connection, &row).await? {
+    drop(connection);
+    let (is_new, order) = retry("recharge", || async {
+        let mut tx = app.store.begin().await?;
+        let outcome = async {
+            let is_new = recharge_order::insert(&mut tx, &row).await?;
+            // Whoever wrote it: the key's order is there now.
+            Ok::<_, StoreError>((
+                is_new,
+                recharge_order::find_by_key(&mut tx, &new.account, &new.key).await?,
+            ))
+        }
+        .await;
+        store::finish(tx, outcome).await
+    })
+    .await?;
+    if is_new {
         metrics::order_create_duration(started.elapsed());
         metrics::order(State::Pending);
     }
-    // Whoever wrote it: the key's order is there now.
-    let order = recharge_order::find_by_key(&mut connection, &new.account, &new.key).await?;
     Ok(order.ok_or(StoreError::Raced { table: "recharge_order" })?)
 }
 
@@ -242,10 +256,14 @@ async fn name_payment(app: &App, order: Order, begun: &Begun) -> Result<OrderVie
     let Begun { payment_id, payment_url } = begun;
     let id = &order.order_id;
     let (named, found) = retry("recharge", || async {
-        let mut connection = app.store.acquire().await?;
-        let (connection, url) = (&mut *connection, Some(payment_url.as_str()));
-        let named = recharge_order::name_payment(connection, id, payment_id, url).await?;
-        Ok::<_, StoreError>((named, recharge_order::find(connection, id).await?))
+        let mut tx = app.store.begin().await?;
+        let outcome = async {
+            let url = Some(payment_url.as_str());
+            let named = recharge_order::name_payment(&mut tx, id, payment_id, url).await?;
+            Ok::<_, StoreError>((named, recharge_order::find(&mut tx, id).await?))
+        }
+        .await;
+        store::finish(tx, outcome).await
     })
     .await?;
     let kind = match named {

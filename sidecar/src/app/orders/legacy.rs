@@ -11,8 +11,10 @@ use super::create::is_own_id;
 use crate::app::App;
 use crate::cache::CacheAway;
 use crate::metrics;
+use crate::store;
 use crate::store::StoreError;
 use crate::store::recharge_order::{self, NewOrder, Source};
+use crate::store::retry::retry;
 
 /// Where an order was looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,8 +136,12 @@ async fn write(app: &App, order_id: &str, text: &str) -> Result<Option<bool>, St
         key: None,
         ask_after: order::FIRST_ASKED_AFTER,
     };
-    let mut connection = app.store.acquire().await?;
-    let is_new = recharge_order::insert(&mut connection, &new).await?;
+    let is_new = retry("import an order", || async {
+        let mut tx = app.store.begin().await?;
+        let outcome = recharge_order::insert(&mut tx, &new).await;
+        store::finish(tx, outcome).await
+    })
+    .await?;
     if is_new {
         metrics::order(State::Pending);
     }

@@ -323,10 +323,16 @@ async fn put_off(app: &App, refund: &Refund, problem: Option<&str>) -> Result<Re
     let doublings = u32::try_from((*attempts).clamp(0, 6)).unwrap_or(6);
     let first = FIRST_PAUSE.max(2 * app.payment_timeout());
     let pause = first.saturating_mul(1 << doublings).min(PAUSE_MAX.max(first));
-    let mut connection = app.store.acquire().await?;
-    recharge_refund::ask_again(&mut connection, refund_id, pause).await?;
-    let found = recharge_refund::find(&mut connection, refund_id).await?;
-    Ok(found.unwrap_or_else(|| refund.clone()))
+    let found = retry(JOB, || async {
+        let mut tx = app.store.begin().await?;
+        let outcome = async {
+            recharge_refund::ask_again(&mut tx, refund_id, pause).await?;
+            recharge_refund::find(&mut tx, refund_id).await
+        }
+        .await;
+        store::finish(tx, outcome).await
+    });
+    Ok(found.await?.unwrap_or_else(|| refund.clone()))
 }
 
 /// How a refund ended.
