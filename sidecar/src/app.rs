@@ -37,6 +37,7 @@ use crate::store::{self, Store, StoreError, job_lease};
 mod account;
 mod books;
 mod charging;
+mod contention;
 mod credit;
 mod explain;
 mod funds;
@@ -91,6 +92,8 @@ pub struct App {
     cache: Cache,
     /// Requests that are charged one by one wait here for their turn.
     turns: Arc<charging::Turns>,
+    /// How long gateways' messages wait for accounts that others have locked.
+    patience: Arc<sync::Patience>,
     /// The services as labels of metrics.
     services: Services,
     /// This process among those that share the database, for jobs that one of them does.
@@ -103,11 +106,12 @@ impl App {
         let owner = books::new_id().into();
         let (payment, events, cache) = (None, None, Cache::off());
         let turns = Arc::new(charging::Turns::new(store.connections()));
+        let patience = Arc::default();
         let names: BTreeSet<&ServiceName> =
             settings.prices.keys().chain(settings.free_quotas.keys()).collect();
         let services = Services::register(names);
         let settings = Arc::new(settings);
-        Self { store, settings, payment, events, cache, turns, services, owner }
+        Self { store, settings, payment, events, cache, turns, patience, services, owner }
     }
 
     /// Adds the payment service.

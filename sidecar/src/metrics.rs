@@ -11,6 +11,7 @@
 //! | `cache.rs` | what Redis was asked for: locks and hints |
 //! | `transaction.rs` | transactions that gave way to others |
 //! | `lease.rs` | leases that were taken back from silent gateways |
+//! | `sync.rs` | items of gateways' messages that were left out |
 //! | `overload.rs` | requests and connections that were turned away |
 //! | `invariant.rs` | rows that break an invariant, and when they were checked |
 
@@ -71,6 +72,7 @@ mod invariant;
 mod lease;
 mod overload;
 mod recharge;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -90,6 +92,7 @@ pub use self::recharge::{
     RechargeStatus, RefundStatus, anomaly, callback, credit_delay, order, order_create_duration,
     outbox_pending, payment_call, recharge, recharge_duration, recharge_failed, refund,
 };
+pub use self::sync::{SyncItem, left_out};
 pub use self::transaction::{GaveWay, transaction_exhausted, transaction_gave_way};
 
 impl Histogram {
@@ -172,6 +175,7 @@ fn all_counters() -> impl Iterator<Item = &'static Counter> {
         transaction::COUNTERS,
         invariant::COUNTERS,
         lease::COUNTERS,
+        sync::COUNTERS,
         overload::COUNTERS,
     ];
     areas.into_iter().flatten().chain(&AMOUNTS)
@@ -213,6 +217,7 @@ fn register() {
     transaction::register();
     invariant::register();
     lease::register();
+    sync::register();
     overload::register();
 }
 

@@ -16,6 +16,7 @@ mod galera;
 mod gateways;
 mod jwt;
 mod load;
+mod locked;
 mod outage;
 mod overload;
 mod payment_service;

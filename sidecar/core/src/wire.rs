@@ -169,10 +169,11 @@ pub struct Refusal {
     pub key: LeaseKey,
     /// The minimum that could not be met: fewer units might.
     pub min: u64,
-    /// Other leases hold enough unused units, and they were recalled if a call waits: ask again after `retry_after_ms`.
+    /// It is about this moment only, ask again after `retry_after_ms`: other leases hold enough unused units, and they were
+    /// recalled if a call waits; or somebody has locked the account, and nothing is known of what it has.
     #[serde(default)]
     pub soon: bool,
-    /// Error number for the caller: 190102, 190202, 190205.
+    /// Error number for the caller: 190102, 190202, 190205; 190402 while the account is locked.
     pub code: u32,
     /// When asking again makes sense, in milliseconds.
     pub retry_after_ms: u64,

@@ -98,8 +98,8 @@ impl Books {
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
         let sorted: Vec<&AccountId> = accounts.iter().collect();
-        let balances = user_balance::lock(tx, &sorted, Wait::Yes, on_corrupt).await?;
-        let mut books = Self::of(balances, on_corrupt);
+        let rows = user_balance::lock(tx, &sorted, Wait::Yes, on_corrupt).await?;
+        let mut books = Self::of(rows.into_iter().filter_map(|(_, row)| row), on_corrupt);
         if let Some(settings) = create {
             let missing: Vec<AccountId> = books.without_row(accounts).cloned().collect();
             books.create(tx, &missing, settings).await?;
@@ -117,10 +117,9 @@ impl Books {
         settings: &Settings,
         on_corrupt: OnCorrupt,
     ) -> Result<(Self, BTreeSet<AccountId>), StoreError> {
-        let sorted: Vec<&AccountId> = accounts.iter().collect();
-        let balances = user_balance::lock(tx, &sorted, Wait::No, on_corrupt).await?;
-        let mut books = Self::of(balances, on_corrupt);
-        let without: Vec<&AccountId> = books.without_row(accounts).collect();
+        let mut books = Self::of([], on_corrupt);
+        let locked = books.lock_rows(tx, accounts).await?;
+        let without: Vec<&AccountId> = accounts.difference(&locked).collect();
         let taken: BTreeSet<AccountId> =
             user_balance::existing(tx, &without).await?.into_iter().collect();
         let missing: Vec<AccountId> = without
@@ -131,6 +130,32 @@ impl Books {
         books.create(tx, &missing, settings).await?;
         books.now = store::now(tx).await?;
         Ok((books, taken))
+    }
+
+    /// Tries again to lock accounts that others had locked. Those that they still have locked come back.
+    pub(super) async fn lock_more(
+        &mut self,
+        tx: &mut MySqlConnection,
+        mut taken: BTreeSet<AccountId>,
+    ) -> Result<BTreeSet<AccountId>, StoreError> {
+        let locked = self.lock_rows(tx, &taken).await?;
+        taken.retain(|account| !locked.contains(account));
+        self.now = store::now(tx).await?;
+        Ok(taken)
+    }
+
+    /// Locks those of the accounts that nobody else has locked, in order; a row that cannot be read is locked as well.
+    async fn lock_rows(
+        &mut self,
+        tx: &mut MySqlConnection,
+        accounts: &BTreeSet<AccountId>,
+    ) -> Result<BTreeSet<AccountId>, StoreError> {
+        let sorted: Vec<&AccountId> = accounts.iter().collect();
+        let rows = user_balance::lock(tx, &sorted, Wait::No, self.on_corrupt).await?;
+        let locked = rows.iter().map(|(account, _)| account.clone()).collect();
+        let readable = rows.into_iter().filter_map(|(account, row)| Some((account, row?)));
+        self.balances.extend(readable.map(|(account, row)| (account, Tracked::new(row))));
+        Ok(locked)
     }
 
     /// Reads the accounts that exist without locking them, for a decision that is only told.
@@ -144,7 +169,7 @@ impl Books {
         Ok(Self { now: store::now(tx).await?, ..Self::of(balances, on_corrupt) })
     }
 
-    fn of(balances: Vec<Balance>, on_corrupt: OnCorrupt) -> Self {
+    fn of(balances: impl IntoIterator<Item = Balance>, on_corrupt: OnCorrupt) -> Self {
         Self {
             now: DateTime::UNIX_EPOCH,
             on_corrupt,
@@ -188,8 +213,8 @@ impl Books {
             accounts.iter().map(|account| (new_id(), account)).collect();
         user_balance::create(tx, &rows, &settings.currency).await?;
         let sorted: Vec<&AccountId> = accounts.iter().collect();
-        for row in user_balance::lock(tx, &sorted, Wait::Yes, self.on_corrupt).await? {
-            self.balances.insert(row.account.clone(), Tracked::new(row));
+        for (account, row) in user_balance::lock(tx, &sorted, Wait::Yes, self.on_corrupt).await? {
+            self.balances.extend(row.map(|row| (account, Tracked::new(row))));
         }
         self.new.extend(accounts.iter().cloned());
         Ok(())

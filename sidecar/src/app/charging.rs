@@ -6,7 +6,7 @@
 //! | `queue.rs` | requests wait in a line per account (pure) |
 //! | `ticket.rs` | whether a request can still be given up |
 //! | `turns.rs` | takes many accounts from the queue at once, and answers |
-//! | `contention.rs`, `alone.rs` | an account that others lock too has turns of its own |
+//! | `alone.rs` | an account that others lock too has turns of its own |
 //! | `transaction.rs` | one round, one transaction |
 //! | `round.rs`, `round/` | decides requests in memory: the rules (pure but for loading and storing) |
 //! | `check.rs`, `hint.rs` | tells what a deduct would come to; says yes from what it told a moment ago |
@@ -38,7 +38,6 @@ use crate::store::{StoreError, billing_record, reservation};
 
 mod alone;
 pub(super) mod check;
-mod contention;
 mod hint;
 mod queue;
 mod request;

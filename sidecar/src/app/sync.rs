@@ -1,4 +1,5 @@
-//! One gateway message, one transaction: usage is settled, units are granted, the reply is stored with it.
+//! One gateway message, one transaction: usage is settled, units are granted, the reply is stored with it. What is about
+//! an account that somebody else keeps locked is left out, and comes again with another message.
 
 use sha2::{Digest, Sha256};
 use sqlx::mysql::MySqlConnection;
@@ -6,8 +7,7 @@ use sqlx::mysql::MySqlConnection;
 use farebox_core::limits::SYNC_ITEMS_MAX;
 use farebox_core::wire::{FieldError, LeaseKey, SyncReply, SyncRequest};
 
-use crate::app::books::Loss;
-use crate::app::sync::batch::{Batch, Isolation};
+use crate::app::sync::batch::{Batch, Effects, Isolation};
 use crate::app::{App, Settings};
 use crate::calendar::Month;
 use crate::store::free_quota::QuotaKey;
@@ -16,8 +16,11 @@ use crate::store::sync_reply::MessageKey;
 use crate::store::{self, StoreError, gateway, lease, sync_reply};
 
 mod batch;
+mod patience;
 mod reports;
 mod wants;
+
+pub(super) use self::patience::Patience;
 
 /// Why a message was not taken in.
 #[derive(Debug, thiserror::Error)]
@@ -103,34 +106,33 @@ async fn attempt(
         return Err(SyncError::Abandoned);
     }
     let mut tx = app.store.begin().await?;
-    let Incoming { request, body_hash, .. } = message;
-    let outcome = take_in(&mut tx, &app.settings, request, body_hash, isolation).await;
+    let outcome = take_in(&mut tx, app, message, isolation).await;
     // It may have waited long for its rows.
     let outcome = if message.is_in_vain() { Err(SyncError::Abandoned) } else { outcome };
 
-    let (reply, loss) = store::finish(tx, outcome).await?;
-    loss.count(app.settings.on_lost);
+    let (reply, effects) = store::finish(tx, outcome).await?;
+    effects.count(app.settings.on_lost);
     Ok(reply)
 }
 
 async fn take_in(
     tx: &mut MySqlConnection,
-    settings: &Settings,
-    request: &SyncRequest,
-    body_hash: &[u8],
+    app: &App,
+    incoming: &Incoming<'_>,
     isolation: Isolation,
-) -> Result<(String, Loss), SyncError> {
-    let epoch = find_or_create_epoch(tx, settings, request).await?;
+) -> Result<(String, Effects), SyncError> {
+    let Incoming { request, body_hash, .. } = incoming;
+    let epoch = find_or_create_epoch(tx, &app.settings, request).await?;
     let message = MessageKey { gateway: &request.gateway, epoch, seq: request.seq };
     if !sync_reply::claim(tx, message, body_hash).await? {
         let reply = answer_again(tx, request, message, body_hash).await?;
-        return Ok((reply, Loss::default()));
+        return Ok((reply, Effects::default()));
     }
-    let (reply, loss) = answer(tx, settings, request, epoch, isolation).await?;
+    let (reply, effects) = answer(tx, app, request, epoch, isolation).await?;
     let text = to_json(&reply);
     sync_reply::complete(tx, message, &text).await?;
     gateway::touch(tx, &request.gateway, epoch).await?;
-    Ok((text, loss))
+    Ok((text, effects))
 }
 
 /// The number of this gateway process. A process seen for the first time ends the leases of those before it: a rebooted
@@ -179,18 +181,18 @@ async fn answer_again(
 /// Does what the message asks for.
 async fn answer(
     tx: &mut MySqlConnection,
-    settings: &Settings,
+    app: &App,
     request: &SyncRequest,
     epoch: u64,
     isolation: Isolation,
-) -> Result<(SyncReply, Loss), StoreError> {
-    let mut batch = Batch::load(tx, settings, request, epoch, isolation.on_corrupt()).await?;
+) -> Result<(SyncReply, Effects), StoreError> {
+    let mut batch = Batch::load(tx, app, request, epoch, isolation.on_corrupt()).await?;
     batch.apply_all(tx, isolation).await?;
-    let (mut reply, loss) = batch.into_reply();
+    let (mut reply, effects) = batch.into_reply();
     let limit = SYNC_ITEMS_MAX;
     reply.recalls =
         lease::recalled(tx, &request.gateway, epoch, limit, isolation.on_corrupt()).await?;
-    Ok((reply, loss))
+    Ok((reply, effects))
 }
 
 fn quota_of(key: &LeaseKey, month: &Month) -> QuotaKey {

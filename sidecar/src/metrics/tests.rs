@@ -47,6 +47,7 @@ fn everything() {
     shed(Shed::Sync);
     accept_failed(ListenerName::Public);
     connections(ListenerName::Public, 3);
+    left_out(SyncItem::Report);
     lease_lost(OnLost::Granted, 7, Nanos::new(3_500_000_000));
     invariant_violations("m1_held_money", 2);
     invariant_checked("m1_held_money", 5);
@@ -116,6 +117,7 @@ fn every_fact_is_seen_under_its_agreed_name() {
         r#"billing_shed_total{what="sync"} 1"#,
         r#"billing_accept_failed_total{listener="public"} 1"#,
         r#"billing_connections{listener="public"} 3"#,
+        r#"billing_sync_left_out_total{item="report"} 1"#,
         r#"billing_lease_lost_units_total{on_lost="granted"} 7"#,
         r#"billing_lease_lost_amount_total{on_lost="granted"} 3.5"#,
         r#"billing_invariant_violations{invariant="m1_held_money"} 2"#,
@@ -145,11 +147,19 @@ fn every_series_but_what_the_database_knows_is_there_from_the_start() {
     let charging = 3 * (3 + 3 + 3);
     let (locks, hints, transactions) = (3, 3, 6 + 1);
     let invariants = 32;
-    let lost = 2 * 2;
+    let (lost, left_out) = (2 * 2, 3);
     let overload = 5 + 3;
     assert_eq!(
         counters,
-        recharge + charging + locks + hints + transactions + invariants + lost + overload
+        recharge
+            + charging
+            + locks
+            + hints
+            + transactions
+            + invariants
+            + lost
+            + left_out
+            + overload
     );
 }
 
@@ -161,7 +171,7 @@ fn every_metric_says_what_it_is_and_an_amount_is_a_counter() {
         lines.filter_map(|rest| rest.split(' ').next()).map(str::to_owned).collect()
     };
     assert_eq!(after("# HELP "), after("# TYPE "));
-    assert_eq!(after("# HELP ").len(), 13 + 7 + 3 + 2 + 4 + 2 + 3);
+    assert_eq!(after("# HELP ").len(), 13 + 7 + 3 + 2 + 4 + 2 + 3 + 1);
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         let expected = match line {
             line if line.contains("_total ") => "counter",

@@ -118,17 +118,23 @@ pub(crate) fn read_all<T>(
     on_corrupt: OnCorrupt,
     read: impl Fn(&MySqlRow) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
-    let mut values = Vec::with_capacity(rows.len());
-    for row in rows {
-        match (read(row), on_corrupt) {
-            (Ok(value), _) => values.push(value),
-            (Err(err), OnCorrupt::Fail) => return Err(err),
-            (Err(err), OnCorrupt::Skip) => {
-                tracing::error!(error = %err, "a row cannot be read and is left out: repair it");
-            }
+    rows.iter().filter_map(|row| read_one(row, on_corrupt, &read).transpose()).collect()
+}
+
+/// Reads a row with `read`; nothing for one that cannot be read and may be left out.
+pub(crate) fn read_one<T>(
+    row: &MySqlRow,
+    on_corrupt: OnCorrupt,
+    read: impl Fn(&MySqlRow) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    match (read(row), on_corrupt) {
+        (Ok(value), _) => Ok(Some(value)),
+        (Err(err), OnCorrupt::Fail) => Err(err),
+        (Err(err), OnCorrupt::Skip) => {
+            tracing::error!(error = %err, "a row cannot be read and is left out: repair it");
+            Ok(None)
         }
     }
-    Ok(values)
 }
 
 /// Money as MySQL takes it, exact.

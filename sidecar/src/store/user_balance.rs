@@ -8,7 +8,7 @@ use farebox_core::id::AccountId;
 use farebox_core::money::Nanos;
 
 use crate::store::StoreError;
-use crate::store::column::{Columns, OnCorrupt, json, read_all, require_changed};
+use crate::store::column::{Columns, OnCorrupt, json, read_all, read_one, require_changed};
 
 pub(crate) mod due;
 
@@ -111,14 +111,14 @@ pub(crate) async fn existing(
     rows.iter().map(|row| Columns::new(row, TABLE, "user_id").name("user_id")).collect()
 }
 
-/// Locks the rows of those accounts that exist and reads them. `accounts` must be sorted, so that two transactions never
-/// wait for each other here.
+/// Locks the rows of those accounts that exist and reads them; one that cannot be read is locked without its money.
+/// `accounts` must be sorted, so that two transactions never wait for each other here.
 pub(crate) async fn lock(
     connection: &mut MySqlConnection,
     accounts: &[&AccountId],
     wait: Wait,
     on_corrupt: OnCorrupt,
-) -> Result<Vec<Balance>, StoreError> {
+) -> Result<Vec<(AccountId, Option<Balance>)>, StoreError> {
     let Some(last) = accounts.last() else { return Ok(Vec::new()) };
     // MySQL does not lock through JSON_TABLE. The list is filled up to a power of two, so that few statement texts occur.
     let places = accounts.len().next_power_of_two();
@@ -135,7 +135,9 @@ pub(crate) async fn lock(
     for _ in accounts.len()..places {
         query = query.bind(last.as_str());
     }
-    read_all(&query.fetch_all(connection).await?, on_corrupt, read)
+    let rows = query.fetch_all(connection).await?;
+    let account = |row| Columns::new(row, TABLE, "user_id").name("user_id");
+    rows.iter().map(|row| Ok((account(row)?, read_one(row, on_corrupt, read)?))).collect()
 }
 
 /// Creates the rows that are missing; a row that another transaction creates at the same moment is as good.

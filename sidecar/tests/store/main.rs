@@ -9,6 +9,7 @@ mod faults;
 mod fixture;
 mod invariants;
 mod leases;
+mod locked;
 mod lost;
 mod migrations;
 mod model;

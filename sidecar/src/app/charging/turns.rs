@@ -15,13 +15,13 @@ use farebox_core::charge::PaidBy;
 use farebox_core::grant::Split;
 use farebox_core::id::AccountId;
 
-use super::contention::Contention;
 use super::queue::{Queue, Taken};
 use super::round::{Decided, Locking};
 use super::ticket::Ticket;
 use super::transaction::{self, Concluded, Fences};
 use super::{CallError, Outcome, Request, alone};
 use crate::app::App;
+use crate::app::contention::Contention;
 use crate::metrics::{self, Shed};
 
 /// The most requests that one transaction decides.
@@ -36,6 +36,9 @@ const CONNECTIONS_PART: u32 = 4;
 /// The part of the database's connections that checks may have at once. Beside it, and beside that of callbacks, some are
 /// left for what gateways report, whatever others ask.
 const CHECKS_PART: u32 = 8;
+
+/// How long an account that was found locked by somebody else has turns of its own.
+const CONTENDED_FOR: Duration = Duration::from_secs(5);
 
 /// The most accounts that may be in turns of their own at once; most of them wait for their lock.
 const ALONE_MAX: usize = 32;
@@ -79,7 +82,7 @@ pub(in crate::app) struct Turns {
     pub(super) checks: Semaphore,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     queue: Queue<Item>,
     shared: usize,
@@ -102,7 +105,10 @@ impl Turns {
         let part = usize::try_from((connections / CONNECTIONS_PART).max(1)).unwrap_or(1);
         let checks = usize::try_from((connections / CHECKS_PART).max(1)).unwrap_or(1);
         let (alone, checks) = (Semaphore::new(part), Semaphore::new(checks));
-        Self { state: Mutex::default(), shared_max: part, alone, checks }
+        let contention = Contention::new(CONTENDED_FOR);
+        let state =
+            State { queue: Queue::default(), shared: 0, alone: 0, gathering: false, contention };
+        Self { state: Mutex::new(state), shared_max: part, alone, checks }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -6,13 +6,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Executor;
 use sqlx::mysql::MySqlConnection;
 
+use farebox_core::id::AccountId;
+use farebox_core::lease::OnLost;
 use farebox_core::wire::{JournalReport, LeaseKey, Report, SyncReply, SyncRequest, Want};
 
-use crate::app::Settings;
 use crate::app::books::{Books, LeaseSelection, Loss, Reference};
 use crate::app::sync::quota_of;
 use crate::app::terms::PriceList;
+use crate::app::{App, Settings};
 use crate::calendar::Month;
+use crate::metrics::{self, SyncItem};
 use crate::store::column::OnCorrupt;
 use crate::store::{StoreError, journal_line, lease};
 
@@ -41,6 +44,20 @@ enum Item<'a> {
     Want(&'a Want),
 }
 
+/// What is counted once a message is committed.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    loss: Loss,
+    left_out: Vec<SyncItem>,
+}
+
+impl Effects {
+    pub(super) fn count(self, on_lost: OnLost) {
+        self.loss.count(on_lost);
+        self.left_out.into_iter().for_each(metrics::left_out);
+    }
+}
+
 /// A message being answered.
 pub(super) struct Batch<'a> {
     pub(super) settings: &'a Settings,
@@ -48,8 +65,11 @@ pub(super) struct Batch<'a> {
     pub(super) epoch: u64,
     pub(super) month: Month,
     pub(super) prices: PriceList,
-    /// The reported leases that exist, the unreadable ones included.
-    pub(super) known_leases: BTreeSet<u64>,
+    /// The reported leases that exist, and whose they are, as far as that can be read.
+    pub(super) owners: BTreeMap<u64, Option<AccountId>>,
+    /// Accounts that somebody else has locked: what is about them is left out.
+    taken: BTreeSet<AccountId>,
+    left_out: Vec<SyncItem>,
     /// Units booked by journal line.
     pub(super) journal: BTreeMap<u64, u64>,
     pub(super) books: Books,
@@ -60,11 +80,12 @@ impl<'a> Batch<'a> {
     /// Locks the accounts that the message names and loads what its items need.
     pub(super) async fn load(
         tx: &mut MySqlConnection,
-        settings: &'a Settings,
+        app: &'a App,
         request: &'a SyncRequest,
         epoch: u64,
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
+        let settings = &*app.settings;
         let wanted = request.wants.iter().map(|want| &want.key);
         let wanted: Vec<&LeaseKey> =
             wanted.filter(|key| settings.is_metered(&key.service)).collect();
@@ -72,11 +93,11 @@ impl<'a> Batch<'a> {
         let keys: Vec<&LeaseKey> = wanted.iter().copied().chain(charged).collect();
         let reported: Vec<u64> = request.reports.iter().map(|report| report.lease).collect();
 
-        let owners = lease::accounts(tx, &reported, on_corrupt).await?;
-        let known_leases = owners.iter().map(|(lease, _)| *lease).collect();
-        let owners = owners.into_iter().filter_map(|(_, account)| account);
-        let accounts = owners.chain(keys.iter().map(|key| key.account.clone())).collect();
-        let mut books = Books::lock(tx, &accounts, Some(settings), on_corrupt).await?;
+        let owners: BTreeMap<u64, Option<AccountId>> =
+            lease::accounts(tx, &reported, on_corrupt).await?.into_iter().collect();
+        let named = owners.values().flatten().chain(keys.iter().map(|key| &key.account));
+        let accounts = named.cloned().collect();
+        let (mut books, taken) = app.patience.lock(tx, &accounts, settings, on_corrupt).await?;
         let open_of = wanted.iter().map(|key| key.account.clone()).collect();
         books.load_leases(tx, &LeaseSelection { ids: reported, open_of }).await?;
         books.load_lost(tx).await?;
@@ -93,15 +114,17 @@ impl<'a> Batch<'a> {
             epoch,
             month,
             prices,
-            known_leases,
+            owners,
+            taken,
+            left_out: Vec::new(),
             journal: booked.into_iter().collect(),
             books,
             reply: SyncReply { epoch, ..SyncReply::default() },
         })
     }
 
-    pub(super) fn into_reply(self) -> (SyncReply, Loss) {
-        (self.reply, self.books.reclaimed())
+    pub(super) fn into_reply(self) -> (SyncReply, Effects) {
+        (self.reply, Effects { loss: self.books.reclaimed(), left_out: self.left_out })
     }
 
     /// Takes every item in and writes what changed.
@@ -117,12 +140,41 @@ impl<'a> Batch<'a> {
             .chain(reports.iter().map(Item::Report))
             .chain(wants.iter().map(Item::Want));
         for item in items {
+            if self.is_taken(item) {
+                self.leave_out(item);
+                continue;
+            }
             match isolation {
                 Isolation::Together => self.apply(tx, item).await?,
                 Isolation::ItemByItem => self.apply_alone(tx, item).await?,
             }
         }
         self.books.store(tx).await
+    }
+
+    /// Whether somebody else has locked the account that an item is about.
+    fn is_taken(&self, item: Item<'a>) -> bool {
+        let account = match item {
+            Item::Journal(line) => Some(&line.key.account),
+            Item::Report(report) => self.owners.get(&report.lease).and_then(Option::as_ref),
+            Item::Want(want) => {
+                self.settings.is_metered(&want.key.service).then_some(&want.key.account)
+            }
+        };
+        account.is_some_and(|account| self.taken.contains(account))
+    }
+
+    /// Not a word about usage, so that the gateway keeps it and reports it again; who waits for units may ask again soon.
+    fn leave_out(&mut self, item: Item<'a>) {
+        let kind = match item {
+            Item::Journal(_) => SyncItem::Journal,
+            Item::Report(_) => SyncItem::Report,
+            Item::Want(want) => {
+                self.refuse_taken(want);
+                SyncItem::Want
+            }
+        };
+        self.left_out.push(kind);
     }
 
     async fn apply(&mut self, tx: &mut MySqlConnection, item: Item<'a>) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ impl Batch<'_> {
     pub(super) fn settle(&mut self, report: &Report) -> Result<(), StoreError> {
         let lease = match self.books.lease(report.lease) {
             Some(lease) if lease.gateway == self.request.gateway => lease.clone(),
-            None if self.known_leases.contains(&report.lease) => {
+            None if self.owners.contains_key(&report.lease) => {
                 // The gateway keeps it and reports it again, until its row is repaired.
                 let key = report.lease.to_string();
                 return Err(StoreError::Missing { table: "lease", key });

@@ -20,7 +20,8 @@ use crate::store::StoreError;
 use crate::store::free_quota::QuotaKey;
 use crate::store::lease::{NewLease, State};
 
-/// When to ask again while other leases hold what is missing: about the time that the other gateways need to answer a recall.
+/// When to ask again while other leases hold what is missing, or somebody else has locked the account: about the time that the
+/// other gateways need to answer a recall.
 const SOON_MS: u64 = 50;
 
 /// When to ask again after a refusal: a recharge works within this time.
@@ -172,7 +173,7 @@ impl Batch<'_> {
             min: case.want.min,
             soon,
             code: code.number(),
-            retry_after_ms: if soon { SOON_MS } else { REFUSED_MS },
+            retry_after_ms: retry_after_ms(soon),
             available: case.funds.available,
             price: case.terms.price,
             free_quota: funds::free_quota(&self.books, &case.quota, &self.month),
@@ -181,17 +182,31 @@ impl Batch<'_> {
 
     /// Nothing is free by mistake: a service that the operator neither priced nor gave a quota is refused.
     fn refuse_unknown(&mut self, want: &Want) {
+        self.refuse_unread(want, Code::UnknownService, false);
+    }
+
+    /// Somebody else has locked the account: what it has is not known, and callers go on waiting.
+    pub(super) fn refuse_taken(&mut self, want: &Want) {
+        self.refuse_unread(want, Code::AccountBusy, true);
+    }
+
+    /// A refusal without a look at the account.
+    fn refuse_unread(&mut self, want: &Want, code: Code, soon: bool) {
         self.reply.refusals.push(Refusal {
             key: want.key.clone(),
             min: want.min,
-            soon: false,
-            code: Code::UnknownService.number(),
-            retry_after_ms: REFUSED_MS,
+            soon,
+            code: code.number(),
+            retry_after_ms: retry_after_ms(soon),
             available: Nanos::ZERO,
             price: None,
             free_quota: FreeQuota::default(),
         });
     }
+}
+
+fn retry_after_ms(soon: bool) -> u64 {
+    if soon { SOON_MS } else { REFUSED_MS }
 }
 
 /// What makes an open lease unique within its process.

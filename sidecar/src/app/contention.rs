@@ -1,4 +1,4 @@
-//! Which accounts several sidecars write at the same moment. Pure.
+//! Which accounts were found locked by somebody else lately. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,19 +7,23 @@ use tokio::time::Instant;
 
 use farebox_core::id::AccountId;
 
-/// How long an account counts as contended after it was found locked by somebody else.
-const CONTENDED_FOR: Duration = Duration::from_secs(5);
-
 /// The most accounts that are remembered.
 const ACCOUNTS_MAX: usize = 10_000;
 
 /// The accounts that were found locked lately, and until when that counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Contention {
+    /// How long an account counts as contended after it was found locked.
+    lasts: Duration,
     until: BTreeMap<AccountId, Instant>,
 }
 
 impl Contention {
+    /// Nothing was found locked yet.
+    pub(super) fn new(lasts: Duration) -> Self {
+        Self { lasts, until: BTreeMap::new() }
+    }
+
     /// The account was found locked.
     pub(super) fn note(&mut self, account: &AccountId, now: Instant) {
         if ACCOUNTS_MAX <= self.until.len() {
@@ -31,7 +35,7 @@ impl Contention {
             let first = first.0.clone();
             self.until.remove(&first);
         }
-        self.until.insert(account.clone(), now + CONTENDED_FOR);
+        self.until.insert(account.clone(), now + self.lasts);
     }
 
     /// Whether it was found locked lately.
@@ -46,10 +50,11 @@ mod tests {
 
     #[test]
     fn an_account_counts_for_a_while_and_the_memory_is_bounded() {
-        let (mut contention, now) = (Contention::default(), Instant::now());
+        let (lasts, now) = (Duration::from_secs(5), Instant::now());
+        let mut contention = Contention::new(lasts);
         let account = |number: usize| format!("u{number}").parse::<AccountId>().unwrap();
         contention.note(&account(0), now);
-        let later = now + CONTENDED_FOR;
+        let later = now + lasts;
         assert!(contention.is_contended(&account(0), later - Duration::from_millis(1)));
         assert!(!contention.is_contended(&account(0), later));
         assert!(!contention.is_contended(&account(1), now));
