@@ -8,6 +8,8 @@
 pub(crate) enum Guard {
     /// Reports are totals, so that a repeated one changes nothing.
     Totals,
+    /// Lines of usage without a lease are totals too.
+    Lines,
     /// A request whose key is known gets its first answer.
     Keys,
     /// What a gateway is lent is set aside.
@@ -30,6 +32,7 @@ fn chosen() -> Option<Guard> {
     static CHOSEN: std::sync::LazyLock<Option<Guard>> =
         std::sync::LazyLock::new(|| match std::env::var("NEGATIVE_CONTROL").as_deref() {
             Ok("totals") => Some(Guard::Totals),
+            Ok("lines") => Some(Guard::Lines),
             Ok("keys") => Some(Guard::Keys),
             Ok("holds") => Some(Guard::Holds),
             Ok("charges") => Some(Guard::Charges),

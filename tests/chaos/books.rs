@@ -7,45 +7,51 @@ use farebox_core::money::Nanos;
 use farebox_core::order::from_minor_units;
 use serde_json::Value;
 
+use crate::catalog::BUDGETED;
 use crate::judge::{Account, Charged, Owner};
 use crate::plan::GATEWAYS;
 use crate::site::{Site, gateway_name};
 
-/// Charges by user, service and the gateway that reported them.
-const CHARGED: &str = "SELECT user_id, service_name, COALESCE(gateway_id, ''),
-    CAST(SUM(free_units + paid_units - free_refunded - paid_refunded) AS SIGNED),
-    SUM(amount), SUM(owed), SUM(IF(source = 'late', owed, 0))
-  FROM billing_record GROUP BY user_id, service_name, gateway_id";
-
-/// Money that came back of charges, by the same.
-const RETURNED: &str = "SELECT record.user_id, record.service_name, COALESCE(record.gateway_id, ''), SUM(refund.amount)
-  FROM charge_refund AS refund JOIN billing_record AS record USING (billing_record_id)
-  GROUP BY record.user_id, record.service_name, record.gateway_id";
+/// Charges, less what came back, by user, service and the gateway that reported them or was lent them.
+const CHARGED: &str = "SELECT user_id, service_name, gateway,
+    CAST(SUM(units) AS SIGNED), SUM(amount),
+    CAST(SUM(IF(source = 'lost', units, 0)) AS SIGNED), SUM(IF(source = 'lost', amount, 0)),
+    CAST(SUM(IF(source = 'journal', units, 0)) AS SIGNED),
+    SUM(owed), SUM(IF(source = 'late', owed, 0)), SUM(IF(source = 'journal', owed, 0))
+  FROM (SELECT record.user_id, record.service_name, COALESCE(record.gateway_id, lease.gateway_id, '') AS gateway,
+      record.source, record.owed,
+      record.free_units + record.paid_units - record.free_refunded - record.paid_refunded AS units,
+      record.amount - COALESCE((SELECT SUM(refund.amount) FROM charge_refund AS refund
+        WHERE refund.billing_record_id = record.billing_record_id), 0) AS amount
+    FROM billing_record AS record
+    LEFT JOIN lease ON record.source = 'lost' AND lease.lease_id = record.lease_id) AS records
+  GROUP BY user_id, service_name, gateway";
 
 /// What the books have of each user, service and gateway.
 pub(crate) fn charged(site: &Site) -> Result<BTreeMap<Owner, Charged>> {
     let mut all = BTreeMap::new();
     for row in site.database.sql(CHARGED)? {
-        let [user, service, gateway, units, amount, owed, late] = fields(row)?;
+        let [user, service, gateway, units, amount, lost, lost_amount, allowed, owed, late, open] =
+            fields(row)?;
         let charged = Charged {
             units: units.parse()?,
             amount: amount.parse()?,
+            lost_units: lost.parse()?,
+            lost_amount: lost_amount.parse()?,
+            allowed_units: allowed.parse()?,
             owed: owed.parse()?,
             owed_late: late.parse()?,
+            owed_allowed: open.parse()?,
         };
-        all.insert(owner(user, service, &gateway), charged);
-    }
-    for row in site.database.sql(RETURNED)? {
-        let [user, service, gateway, amount] = fields(row)?;
-        let amount: Nanos = amount.parse()?;
-        let charged: &mut Charged = all.entry(owner(user, service, &gateway)).or_default();
-        charged.amount = charged.amount.checked_sub(amount).context("too much came back")?;
+        let sum: &mut Charged = all.entry(owner(user, service, &gateway)).or_default();
+        *sum = sum.plus(charged).context("a sum out of range")?;
     }
     Ok(all)
 }
 
 fn owner(user: String, service: String, gateway: &str) -> Owner {
     let gateway = (0..GATEWAYS).find(|number| gateway_name(*number) == gateway);
+    let gateway = gateway.filter(|gateway| *gateway != BUDGETED);
     Owner { user, service, gateway }
 }
 

@@ -3,33 +3,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use farebox_core::money::Nanos;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::catalog::{LEASE_TTL_MS, Service, gateways_of, is_tight, users};
+use crate::catalog::{CLIENTS, LEASE_TTL_MS, users};
 use crate::control::Control;
 use crate::inflict::{self, Log};
 use crate::journal::Journal;
 use crate::judge::{Breach, Facts, Kind, judge, on_path};
 use crate::plan::{Dice, GATEWAYS, Part, Plan, What};
 use crate::report::Report;
+use crate::served::everybody_is_served;
 use crate::site::Site;
 use crate::traffic::{Actor, credit};
 use crate::watch::{self, Notes};
 use crate::{books, drain, passes};
-
-/// Clients of each user: enough that they meet themselves.
-const CLIENTS: u64 = 2;
-
-/// How soon after the faults of a round everybody with money must be served, by each gateway.
-const SERVED_WITHIN: Duration = Duration::from_secs(10);
-
-/// Between two calls of somebody who waits to be served.
-const POLL: Duration = Duration::from_millis(50);
 
 /// The clients, while they run.
 struct Crowd {
@@ -40,7 +31,7 @@ struct Crowd {
 /// Runs a campaign.
 pub(crate) async fn run(plan: Plan, control: Control, progress: &dyn Fn(&str)) -> Result<Report> {
     progress("starting 3 gateways, 2 sidecars, MariaDB, Redis, payment service");
-    let site = Arc::new(Site::start(control).await?);
+    let site = Arc::new(Site::start(control, plan.on_lost).await?);
     let outcome = on_site(&site, plan, progress).await;
     let broken = outcome.as_ref().map_or(true, |report| !report.breaches.is_empty());
     if broken && control == Control::None {
@@ -57,14 +48,19 @@ async fn on_site(site: &Arc<Site>, plan: Plan, progress: &dyn Fn(&str)) -> Resul
     fund(site, &journal)?;
     let (log, notes) = (Arc::new(Log::default()), Notes::default());
     let stop = Arc::new(AtomicBool::new(false));
-    let watcher =
-        tokio::spawn(watch::watch(Arc::clone(site), Arc::clone(&notes), Arc::clone(&stop)));
+    let watcher = tokio::spawn(watch::watch(
+        Arc::clone(site),
+        Arc::clone(&journal),
+        Arc::clone(&notes),
+        Arc::clone(&stop),
+    ));
     let crowd = Crowd::start(site, &journal, plan.seed);
 
     let (mut breaches, mut recoveries) = (Vec::new(), Vec::new());
     for (number, faults) in plan.rounds.iter().enumerate() {
         let (round, rounds) = (number + 1, plan.rounds.len());
         progress(&format!("round {round} of {rounds}: {} faults", faults.len()));
+        watch::next_round(&notes);
         inflict::round(site, &journal, &log, faults).await;
         breaches.extend(inflict::revive_all(site).await.into_iter().map(crash));
         recoveries.push(everybody_is_served(site, &journal, round, &mut breaches).await);
@@ -74,19 +70,27 @@ async fn on_site(site: &Arc<Site>, plan: Plan, progress: &dyn Fn(&str)) -> Resul
     stop.store(true, Ordering::Relaxed);
     watcher.await?;
     breaches.extend(drain::drain(site, actors).await?);
+    watch::next_round(&notes);
     // The last word is on books that rest: it must be had.
     ensure!(watch::ask(site, &notes), "the invariants could not be asked for at the end");
+    let allowed = watch::allowed(site, &log).await?;
     // In order: with that their access logs are whole.
     tokio::task::block_in_place(|| {
         (0..GATEWAYS).for_each(|gateway| site.end(Part::Gateway(gateway), false))
     });
 
-    let facts = facts(site, &journal, &log).await?;
-    let verdict = judge(&facts);
     let seen = notes.lock().map(|seen| seen.clone()).unwrap_or_default();
+    let facts = Facts {
+        on_lost: plan.on_lost,
+        above_budget: seen.above_budget.clone(),
+        allowed,
+        ..facts(site, &journal, &log).await?
+    };
+    let verdict = judge(&facts);
     breaches.extend(seen.breaches.iter().cloned());
     breaches.extend(journal.contradictions().into_iter().map(contradiction));
     breaches.extend(unable(&log));
+    breaches.extend(watch::unwatched(&seen.asked));
     breaches.extend(verdict.breaches.iter().cloned());
     Ok(Report::new(plan, &journal, &log, &seen, verdict, recoveries, breaches, site.disk.is_some()))
 }
@@ -144,64 +148,6 @@ impl Crowd {
     }
 }
 
-/// After the faults, everybody who has money is served by each gateway; how long the last one waited.
-async fn everybody_is_served(
-    site: &Arc<Site>,
-    journal: &Arc<Journal>,
-    round: usize,
-    breaches: &mut Vec<Breach>,
-) -> Duration {
-    let healed = Instant::now();
-    let waiting: Vec<_> = users()
-        .into_iter()
-        .map(|(user, _)| {
-            let (site, journal) = (Arc::clone(site), Arc::clone(journal));
-            tokio::spawn(async move { is_served(&site, &journal, &user, round, healed).await })
-        })
-        .collect();
-    let mut longest = Duration::ZERO;
-    for user in waiting {
-        match user.await.unwrap_or_else(|err| Err(err.to_string())) {
-            Ok(took) => longest = longest.max(took),
-            Err(text) => breaches.push(Breach { kind: Kind::Liveness, text }),
-        }
-    }
-    longest
-}
-
-async fn is_served(
-    site: &Arc<Site>,
-    journal: &Arc<Journal>,
-    user: &str,
-    round: usize,
-    healed: Instant,
-) -> Result<Duration, String> {
-    if is_tight(user) {
-        let (amount, key) = ("0.50", format!("round-{round}-{user}"));
-        while !credit(site, user, amount, &key) {
-            late(healed, user, round, "could not be given money")?;
-        }
-        journal.credited(user, amount.parse().unwrap_or(Nanos::ZERO));
-    }
-    let actor = Actor::new(site, journal, user, Dice::new(0, 0));
-    for gateway in gateways_of(user) {
-        while !actor.call_path(Service::Coin, gateway, &Service::Coin.path()).await {
-            late(healed, user, round, &format!("was not served by gateway {gateway}"))?;
-            tokio::time::sleep(POLL).await;
-        }
-    }
-    Ok(healed.elapsed())
-}
-
-fn late(healed: Instant, user: &str, round: usize, what: &str) -> Result<(), String> {
-    if healed.elapsed() < SERVED_WITHIN {
-        return Ok(());
-    }
-    Err(format!(
-        "{user} {what} within {SERVED_WITHIN:?} after the faults of round {round} had healed"
-    ))
-}
-
 /// Collects what everybody knows.
 async fn facts(site: &Site, journal: &Journal, log: &Log) -> Result<Facts> {
     let arrivals = site.upstream.arrivals();
@@ -213,12 +159,7 @@ async fn facts(site: &Site, journal: &Journal, log: &Log) -> Result<Facts> {
     }
     let passes = passes::read(site)?;
     let faults = log.all();
-    let deaths = faults.iter().filter_map(|fault| match fault.what {
-        What::Kill(Part::Gateway(gateway)) | What::Restart(Part::Gateway(gateway)) => {
-            Some((gateway, fault.begun_ms))
-        }
-        _ => None,
-    });
+    let changes = faults.iter().filter(|fault| fault.what == What::PriceChange);
     Ok(Facts {
         entries: journal.entries(),
         arrivals,
@@ -226,8 +167,10 @@ async fn facts(site: &Site, journal: &Journal, log: &Log) -> Result<Facts> {
         charged: books::charged(site)?,
         accounts: books::accounts(site)?,
         money_in,
-        deaths: deaths.collect(),
+        deaths: log.deaths(),
+        price_changes: changes.map(|fault| (fault.begun_ms, fault.healed_ms)).collect(),
         troubles: (0..GATEWAYS).map(|gateway| on_path(gateway, &faults)).collect(),
         reclaim_ms: 2 * LEASE_TTL_MS,
+        ..Facts::default()
     })
 }

@@ -20,6 +20,10 @@ pub(crate) enum Service {
     Mixed,
     /// From a lease, charged only when the upstream succeeds.
     Win,
+    /// From a lease; without one, while the sidecar is away, allowed and charged later.
+    Open,
+    /// The same, for a few units per account.
+    Grace,
     /// Decided by the sidecar, call by call.
     Strict,
     /// The same, charged only when the upstream succeeds.
@@ -29,24 +33,27 @@ pub(crate) enum Service {
 }
 
 /// All of them.
-#[cfg(test)]
-pub(crate) const SERVICES: [Service; 7] = [
+pub(crate) const SERVICES: [Service; 9] = [
     Service::Coin,
     Service::Duo,
     Service::Mixed,
     Service::Win,
+    Service::Open,
+    Service::Grace,
     Service::Strict,
     Service::Sure,
     Service::Ask,
 ];
 
 /// The price books; the second one holds after the first price change, then the first again.
-pub(crate) const BOOKS: [[(&str, &str); 7]; 2] = [
+pub(crate) const BOOKS: [[(&str, &str); 9]; 2] = [
     [
         ("coin", "0.001"),
         ("duo", "0.001"),
         ("mixed", "0.002"),
         ("win", "0.001"),
+        ("open", OPEN_PRICE),
+        ("grace", OPEN_PRICE),
         ("strict", "0.002"),
         ("sure", "0.001"),
         ("ask", "0.003"),
@@ -56,6 +63,8 @@ pub(crate) const BOOKS: [[(&str, &str); 7]; 2] = [
         ("duo", "0.001"),
         ("mixed", "0.002"),
         ("win", "0.002"),
+        ("open", OPEN_PRICE),
+        ("grace", OPEN_PRICE),
         ("strict", "0.001"),
         ("sure", "0.001"),
         ("ask", "0.003"),
@@ -67,6 +76,23 @@ pub(crate) const FREE_QUOTAS: [(&str, u64); 1] = [("mixed", 200)];
 
 /// What a unit costs on the route that has a price of its own.
 const DUO_PRICE: &str = "0.004";
+
+/// What a unit costs that may be allowed without a lease. The route names it: a gateway that has no lease yet knows it too.
+const OPEN_PRICE: &str = "0.002";
+
+/// How many units an account may use without a lease, on the route that has a limit.
+const GRACE: &str = "grace(5)";
+
+/// The gateway that is not lent more money than this. What it allows beyond is decided one by one, so that the books do not
+/// tell these calls from its others: sums of what it sells from leases are of both.
+pub(crate) const BUDGETED: usize = 0;
+const BUDGET: &str = "0.100";
+
+/// How many times as much a unit costs at most after a price change.
+pub(crate) const RISE: u64 = 3;
+
+/// Clients of each user: enough that they meet themselves.
+pub(crate) const CLIENTS: u64 = 2;
 
 /// A lease stands so long without a renewal.
 pub(crate) const LEASE_TTL: &str = "5s";
@@ -84,6 +110,8 @@ impl Service {
             Self::Duo => "duo",
             Self::Mixed => "mixed",
             Self::Win => "win",
+            Self::Open => "open",
+            Self::Grace => "grace",
             Self::Strict => "strict",
             Self::Sure => "sure",
             Self::Ask => "ask",
@@ -97,7 +125,12 @@ impl Service {
 
     /// Whether gateways draw it from leases.
     pub(crate) fn is_leased(self) -> bool {
-        matches!(self, Self::Coin | Self::Duo | Self::Mixed | Self::Win)
+        matches!(self, Self::Coin | Self::Duo | Self::Mixed | Self::Win) || self.may_be_allowed()
+    }
+
+    /// Whether gateways let its calls pass without a lease while their sidecar is away.
+    pub(crate) fn may_be_allowed(self) -> bool {
+        matches!(self, Self::Open | Self::Grace)
     }
 
     /// The least and the most that a unit of it can cost: free ones nothing, others what any of the books says.
@@ -118,8 +151,21 @@ impl Service {
     }
 }
 
-/// The filter's configuration.
-pub(crate) fn plugin() -> Value {
+/// What the gateway with a budget is lent at most.
+pub(crate) fn budget() -> Nanos {
+    BUDGET.parse().unwrap_or(Nanos::ZERO)
+}
+
+/// The filter's configuration, of one gateway.
+pub(crate) fn plugin(gateway: usize) -> Value {
+    let mut plugin = rules();
+    if gateway == BUDGETED {
+        plugin["max_at_risk"] = json!(BUDGET);
+    }
+    plugin
+}
+
+fn rules() -> Value {
     json!({
         "sidecar": {
             "cluster": "farebox_sidecar",
@@ -134,6 +180,8 @@ pub(crate) fn plugin() -> Value {
             { "prefix": "/duo/", "service": "duo", "price": DUO_PRICE },
             { "prefix": "/mixed/", "service": "mixed" },
             { "prefix": "/win/", "service": "win", "charge_on": "success" },
+            { "prefix": "/open/", "service": "open", "price": OPEN_PRICE, "on_unreachable": "allow" },
+            { "prefix": "/grace/", "service": "grace", "price": OPEN_PRICE, "on_unreachable": GRACE },
             { "prefix": "/strict/", "service": "strict", "mode": "strict" },
             { "prefix": "/sure/", "service": "sure", "mode": "strict", "charge_on": "success" },
             { "prefix": "/api/v1/billing/", "service": "none", "assert_identity": true },

@@ -13,6 +13,8 @@ pub(crate) enum Control {
     None,
     /// Totals of leases are charged as if they were differences.
     Totals,
+    /// The same of usage that was allowed without a lease.
+    Lines,
     /// A request is done again when its key is known.
     Keys,
     /// What gateways are lent is not set aside.
@@ -31,6 +33,7 @@ impl Control {
         let guard = match self {
             Self::None => return Vec::new(),
             Self::Totals => "totals",
+            Self::Lines => "lines",
             Self::Keys => "keys",
             Self::Holds => "holds",
             Self::Charges => "charges",
@@ -44,7 +47,7 @@ impl Control {
     pub(crate) fn expected(self) -> &'static [Kind] {
         match self {
             Self::None => &[],
-            Self::Totals | Self::Keys => &[Kind::DoubleCharge],
+            Self::Totals | Self::Lines | Self::Keys => &[Kind::DoubleCharge],
             // The books tell at once; whether an account is overspent as well depends on who calls when.
             Self::Holds => &[Kind::Overspend, Kind::Invariant],
             Self::Charges => &[Kind::Lost],

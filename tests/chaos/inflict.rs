@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::journal::Journal;
 use crate::plan::{Fault, Part, Trouble, What};
-use crate::site::Site;
+use crate::site::{Site, other_sidecar_of, sidecar_of};
 
 /// How long a part may take to be started again, over several attempts.
 const START_ATTEMPTS: usize = 30;
@@ -48,6 +48,18 @@ impl Log {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Inflicted> {
         self.0.lock().map(|log| log.clone()).unwrap_or_default()
+    }
+
+    /// When which gateway was ended without draining.
+    pub(crate) fn deaths(&self) -> Vec<(usize, u64)> {
+        let faults = self.all().into_iter();
+        let deaths = faults.filter_map(|fault| match fault.what {
+            What::Kill(Part::Gateway(gateway)) | What::Restart(Part::Gateway(gateway)) => {
+                Some((gateway, fault.begun_ms))
+            }
+            _ => None,
+        });
+        deaths.collect()
     }
 
     fn add(&self, inflicted: Inflicted) {
@@ -110,6 +122,12 @@ async fn inflict(site: &Site, what: What, length: Duration) -> Result<()> {
             link.set(weather(trouble));
             tokio::time::sleep(length).await;
             link.set(Weather::Fair);
+            Ok(())
+        }
+        What::Move(gateway) => {
+            site.lead(gateway, other_sidecar_of(gateway));
+            tokio::time::sleep(length).await;
+            site.lead(gateway, sidecar_of(gateway));
             Ok(())
         }
         What::RedisFlush => redis(site, &["FLUSHALL"]),

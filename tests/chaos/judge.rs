@@ -8,12 +8,16 @@ use std::fmt;
 use farebox_core::money::Nanos;
 use serde::Serialize;
 
-use crate::catalog::{SIDECAR_TIMEOUT_MS, SYNC_INTERVAL_MS};
+use crate::catalog::{BUDGETED, SIDECAR_TIMEOUT_MS, SYNC_INTERVAL_MS};
 use crate::journal::{Entry, Outcome};
 use crate::passes::Pass;
+use crate::plan::OnLost;
 
+mod allowed;
+mod budget;
 mod expected;
 mod path;
+mod taken;
 
 use expected::{Expected, Range};
 
@@ -25,6 +29,8 @@ pub(crate) use path::{longest, on_path};
 pub(crate) enum Kind {
     /// More was charged than was served, and than unknown outcomes explain.
     DoubleCharge,
+    /// More was lent to a gateway than its budget, or lost with it.
+    AtRisk,
     /// Served and not charged, beyond the bound.
     Lost,
     /// More was spent than there was.
@@ -37,6 +43,8 @@ pub(crate) enum Kind {
     Contradiction,
     /// A rule over the rows is broken.
     Invariant,
+    /// The invariants were not answered often enough to mean anything.
+    Unwatched,
     /// Somebody who has money was not served in time.
     Liveness,
     /// Something did not come to rest after the traffic.
@@ -69,6 +77,13 @@ pub(crate) struct Charged {
     pub(crate) owed: Nanos,
     /// The part of it for usage that arrived after its lease had been taken back.
     pub(crate) owed_late: Nanos,
+    /// The part of it for usage that was allowed without a lease.
+    pub(crate) owed_allowed: Nanos,
+    /// Of units and money: what leases of silent gateways held, nobody having reported it.
+    pub(crate) lost_units: u64,
+    pub(crate) lost_amount: Nanos,
+    /// Of the units: what was allowed without a lease.
+    pub(crate) allowed_units: u64,
 }
 
 /// What the books have of one user.
@@ -99,6 +114,14 @@ pub(crate) struct Facts {
     pub(crate) troubles: Vec<Vec<Stretch>>,
     /// The longest such stretch that leases outlive.
     pub(crate) reclaim_ms: u64,
+    /// Who bears what killed gateways had not reported.
+    pub(crate) on_lost: OnLost,
+    /// What each gateway that never ended says that it allowed without a lease.
+    pub(crate) allowed: BTreeMap<usize, u64>,
+    /// When the gateway with a budget was lent more than that, and how much.
+    pub(crate) above_budget: Vec<(u64, Nanos)>,
+    /// When prices changed.
+    pub(crate) price_changes: Vec<Stretch>,
 }
 
 /// What the judge found.
@@ -118,6 +141,12 @@ pub(crate) struct Verdict {
     /// Units that were charged and not served: calls that were cut between charge and upstream.
     pub(crate) unserved_units: u64,
     pub(crate) unserved_units_bound: u64,
+    /// Units that were charged because their leases were taken back from silent gateways.
+    pub(crate) granted_units: u64,
+    /// Units that were allowed without a lease.
+    pub(crate) allowed_units: u64,
+    /// What was lost with the gateway that has a budget: not charged, or charged without being reported.
+    pub(crate) budget_lost: Nanos,
     /// Money owed for usage that came after its lease had been taken back.
     pub(crate) owed_late: Nanos,
 }
@@ -125,8 +154,33 @@ pub(crate) struct Verdict {
 impl Owner {
     fn of(entry: &Entry) -> Self {
         // Calls that the sidecar decides have no gateway in the books.
-        let gateway = entry.gateway.filter(|_| entry.service.is_leased());
+        let is_told = |gateway: &usize| entry.service.is_leased() && *gateway != BUDGETED;
+        let gateway = entry.gateway.filter(is_told);
         Self { user: entry.user.clone(), service: entry.service.name().to_owned(), gateway }
+    }
+}
+
+impl Charged {
+    /// Both together.
+    pub(crate) fn plus(self, other: Self) -> Option<Self> {
+        let plus = Nanos::checked_add;
+        Some(Self {
+            units: self.units + other.units,
+            amount: plus(self.amount, other.amount)?,
+            owed: plus(self.owed, other.owed)?,
+            owed_late: plus(self.owed_late, other.owed_late)?,
+            owed_allowed: plus(self.owed_allowed, other.owed_allowed)?,
+            lost_units: self.lost_units + other.lost_units,
+            lost_amount: plus(self.lost_amount, other.lost_amount)?,
+            allowed_units: self.allowed_units + other.allowed_units,
+        })
+    }
+
+    /// Without what was taken back: what somebody asked for or reported.
+    fn reported(self) -> Self {
+        let units = self.units.saturating_sub(self.lost_units);
+        let amount = self.amount.checked_sub(self.lost_amount).unwrap_or(Nanos::ZERO);
+        Self { units, amount, ..self }
     }
 }
 
@@ -173,6 +227,8 @@ pub(crate) fn judge(facts: &Facts) -> Verdict {
         money(facts, user, &mut verdict);
     }
     contradictions(facts, &mut verdict);
+    allowed::judge(facts, &mut verdict);
+    budget::judge(facts, &mut verdict);
     verdict
 }
 
@@ -194,11 +250,14 @@ pub(crate) fn exposed_since(troubles: &[Stretch], death: u64) -> u64 {
 fn judge_sum(facts: &Facts, owner: &Owner, mine: &[&Entry], verdict: &mut Verdict) {
     let charged = facts.charged.get(owner).copied().unwrap_or_default();
     let expected = mine.iter().fold(Expected::default(), |sum, entry| sum.with(facts, entry));
-    verdict.count(facts, owner, expected.is_exact());
+    verdict.count(facts, owner, expected.is_exact() && charged.lost_units == 0);
+    taken::judge(facts, owner, &expected, charged, verdict);
+    budget::count(facts, owner, &expected, charged, verdict);
+    let reported = charged.reported();
+    verdict.unserved_units += reported.units.saturating_sub(expected.least);
     let lost = expected.least.saturating_sub(charged.units);
     verdict.lost_units += lost;
     verdict.lost_units_bound += expected.losable;
-    verdict.unserved_units += charged.units.saturating_sub(expected.least);
     verdict.unserved_units_bound += expected.most - expected.least;
     let hint = format!("`farebox account show {}`", owner.user);
     if expected.losable < lost {
@@ -208,17 +267,17 @@ fn judge_sum(facts: &Facts, owner: &Owner, mine: &[&Entry], verdict: &mut Verdic
         );
         verdict.breaches.push(Breach { kind: Kind::Lost, text });
     }
-    if expected.most < charged.units {
+    if expected.most < reported.units {
         let text = format!(
             "{owner}: {} units are on record, {} were to be charged, and unknown outcomes explain up to {}; {hint}",
-            charged.units, expected.least, expected.most
+            reported.units, expected.least, expected.most
         );
         verdict.breaches.push(Breach { kind: Kind::DoubleCharge, text });
     }
     let Range { least, most } = expected.amount;
     let (kind, what) = match charged.amount {
         amount if amount < least => (Kind::Lost, "less"),
-        amount if most < amount => (Kind::DoubleCharge, "more"),
+        _ if most < reported.amount => (Kind::DoubleCharge, "more"),
         _ => return,
     };
     let amount = charged.amount;
@@ -234,7 +293,9 @@ fn money(facts: &Facts, user: &str, verdict: &mut Verdict) {
     let sum = |of: fn(&Charged) -> Nanos| {
         mine().map(|(_, charged)| of(charged)).try_fold(Nanos::ZERO, Nanos::checked_add)
     };
-    let (charged, owed) = (sum(|charged| charged.amount), sum(|charged| charged.owed));
+    let charged = sum(|charged| charged.amount);
+    // What a route allows is allowed to those without money too.
+    let owed = sum(|charged| charged.owed.checked_sub(charged.owed_allowed).unwrap_or(Nanos::MAX));
     let owed_late = sum(|charged| charged.owed_late).unwrap_or_default();
     let came = facts.money_in.get(user).copied().unwrap_or_default();
     let due = charged.and_then(|charged| came.checked_sub(charged));

@@ -5,7 +5,7 @@
 //! | `plan.rs` | the faults, from a seed: pure |
 //! | `site.rs`, `inflict.rs` | the parts with proxies between them; doing faults to them |
 //! | `catalog.rs`, `traffic.rs`, `journal.rs` | what is sold, who calls, what they were told |
-//! | `watch.rs`, `drain.rs` | invariants meanwhile; coming to rest |
+//! | `watch.rs`, `served.rs`, `drain.rs` | invariants meanwhile; who is served afterwards; coming to rest |
 //! | `books.rs`, `passes.rs` | what the witnesses say: database and payment service, gateways |
 //! | `judge.rs` | the model and the bounds: pure |
 //! | `control.rs` | guards that are switched off to see the judge notice |
@@ -22,7 +22,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use crate::control::Control;
-use crate::plan::{Fault, Part, Plan, Trouble, What, Wire};
+use crate::plan::{Fault, OnLost, Part, Plan, Trouble, What, Wire};
 use crate::report::Report;
 
 mod books;
@@ -36,6 +36,7 @@ mod judge;
 mod passes;
 mod plan;
 mod report;
+mod served;
 mod site;
 mod traffic;
 mod watch;
@@ -101,7 +102,7 @@ fn own_mounts() -> Result<()> {
 fn start(arguments: &Arguments) -> Result<bool> {
     let seed = arguments.seed.unwrap_or_else(time);
     let plan = match arguments.control {
-        Some(_) => small(seed),
+        Some(control) => small(seed, control),
         None => plan::plan(seed, (arguments.minutes * 60_000.0) as u64),
     };
     if arguments.plan {
@@ -144,14 +145,22 @@ fn is_as_expected(report: &Report, control: Control) -> bool {
 }
 
 /// A plan for controls: repeats and crashes that each guard is there for, within seconds.
-fn small(seed: u64) -> Plan {
+fn small(seed: u64, control: Control) -> Plan {
     let fault = |at_ms, what| Fault { at_ms, length_ms: 600, what };
-    let round = vec![
+    let crashes = vec![
         fault(1_500, What::Network(Wire::GatewaySidecar(0), Trouble::Reset)),
         fault(3_000, What::Kill(Part::Sidecar(1))),
         fault(5_500, What::Network(Wire::SidecarDatabase(0), Trouble::Cut(4_000))),
     ];
-    Plan { seed, rounds: vec![round] }
+    // Calls are allowed without a lease again and again, by one line each.
+    let cut = |at_ms, gateway| {
+        let what = What::Network(Wire::GatewaySidecar(gateway), Trouble::Reset);
+        Fault { at_ms, length_ms: 1_000, what }
+    };
+    let outages =
+        || [1_500, 3_500, 5_500].into_iter().flat_map(|at_ms| [cut(at_ms, 1), cut(at_ms, 2)]);
+    let round = if control == Control::Lines { outages().collect() } else { crashes };
+    Plan { seed, on_lost: OnLost::Reported, rounds: vec![round] }
 }
 
 fn time() -> u64 {

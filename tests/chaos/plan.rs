@@ -27,6 +27,13 @@ const LENGTH_MS: (u64, u64) = (200, 4_000);
 /// Between the beginnings of two faults.
 const GAP_MS: (u64, u64) = (800, 3_200);
 
+/// Streams of the seed's dice beside those of the faults and the clients: what is drawn from one changes nothing of another.
+const ON_LOST: u64 = u64::MAX;
+const MOVES: u64 = u64::MAX - 1;
+
+/// How many rounds of a hundred have a gateway that moves to the other sidecar.
+const MOVES_PERCENT: u64 = 60;
+
 /// A process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,6 +100,8 @@ pub(crate) enum What {
     RedisFlush,
     /// `DEBUG SLEEP` for as long as the fault lasts.
     RedisSleep,
+    /// A gateway has the other sidecar; healing leads it back.
+    Move(usize),
     /// A sidecar's clock on the wall is off by so many seconds; healing sets it right.
     ClockStep(usize, i64),
     /// Somebody else holds the rows of all accounts locked.
@@ -116,11 +125,24 @@ pub(crate) struct Fault {
     pub(crate) what: What,
 }
 
+/// Who bears what a killed gateway had drawn and not reported: the sidecars' `leases.on_lost`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnLost {
+    /// The operator: it is not charged.
+    #[default]
+    Reported,
+    /// The account: what its leases held is charged.
+    Granted,
+}
+
 /// All faults of a campaign, by round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Plan {
     /// What it was made from.
     pub(crate) seed: u64,
+    /// Who bears what killed gateways had not reported.
+    pub(crate) on_lost: OnLost,
     /// The rounds, each with its faults in order.
     pub(crate) rounds: Vec<Vec<Fault>>,
 }
@@ -234,8 +256,12 @@ pub(crate) fn plan(seed: u64, length_ms: u64) -> Plan {
     let mut dice = Dice::new(seed, 0);
     let mut deck = Vec::new();
     let count = length_ms.div_ceil(ROUND_MS).max(1);
-    let rounds = (0..count).map(|_| round(&mut dice, &mut deck)).collect();
-    Plan { seed, rounds }
+    let mut moves = Dice::new(seed, MOVES);
+    let round = |_| with_move(round(&mut dice, &mut deck), &mut moves);
+    let rounds = (0..count).map(round).collect();
+    let on_lost =
+        if Dice::new(seed, ON_LOST).chance(50) { OnLost::Granted } else { OnLost::Reported };
+    Plan { seed, on_lost, rounds }
 }
 
 fn round(dice: &mut Dice, deck: &mut Vec<Card>) -> Vec<Fault> {
@@ -257,6 +283,22 @@ fn round(dice: &mut Dice, deck: &mut Vec<Card>) -> Vec<Fault> {
             faults.push(Fault { at_ms, length_ms, what });
         }
     }
+}
+
+/// A round with a move in it, where its connection has no other fault meanwhile. Drawn beside the other faults: these stay
+/// as they are for each seed.
+fn with_move(mut faults: Vec<Fault>, dice: &mut Dice) -> Vec<Fault> {
+    let (is_on, gateway) = (dice.chance(MOVES_PERCENT), dice.index(GATEWAYS));
+    let (at_ms, length_ms) = (dice.between((GAP_MS.0, ROUND_MS - 1)), dice.between(LENGTH_MS));
+    let new = Fault { at_ms, length_ms, what: What::Move(gateway) };
+    let meets = |other: &Fault| {
+        let is_shared = slots(other.what).iter().any(|slot| slots(new.what).contains(slot));
+        is_shared && other.at_ms < at_ms + length_ms && at_ms < other.at_ms + other.length_ms
+    };
+    if is_on && !faults.iter().any(meets) {
+        faults.insert(faults.partition_point(|fault| fault.at_ms <= at_ms), new);
+    }
+    faults
 }
 
 fn draw(dice: &mut Dice, deck: &mut Vec<Card>) -> What {
@@ -322,12 +364,27 @@ fn slots(what: What) -> Vec<Slot> {
     match what {
         What::Kill(part) | What::Pause(part) | What::Restart(part) => vec![Slot::Part(part)],
         What::Network(wire, _) => vec![Slot::Wire(wire)],
+        What::Move(gateway) => {
+            [Wire::GatewaySidecar(gateway), Wire::GatewayPublic(gateway)].map(Slot::Wire).into()
+        }
         What::RedisFlush | What::RedisSleep => vec![Slot::Part(Part::Redis)],
         What::ClockStep(sidecar, _) => vec![Slot::Clock(sidecar)],
         What::RowLocks | What::Deadlocks => vec![Slot::Rows, Slot::Part(Part::Database)],
         What::DiskFull => vec![Slot::Part(Part::Database)],
         What::PriceChange => {
             (0..SIDECARS).map(|number| Slot::Part(Part::Sidecar(number))).collect()
+        }
+    }
+}
+
+// === impl OnLost ===
+
+impl OnLost {
+    /// As the sidecars' configuration has it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Granted => "granted",
         }
     }
 }
@@ -358,6 +415,7 @@ impl What {
             Self::Network(_, Trouble::Silence) => "silence",
             Self::RedisFlush => "FLUSHALL",
             Self::RedisSleep => "DEBUG SLEEP",
+            Self::Move(_) => "other sidecar",
             Self::ClockStep(..) => "clock step",
             Self::RowLocks => "lock waits",
             Self::Deadlocks => "deadlocks",
@@ -405,6 +463,7 @@ impl fmt::Display for What {
                 write!(f, "{kind} after {bytes} bytes, {wire}")
             }
             Self::Network(wire, Trouble::Reset | Trouble::Silence) => write!(f, "{kind}, {wire}"),
+            Self::Move(gateway) => write!(f, "{kind}, gateway {gateway}"),
             Self::ClockStep(sidecar, seconds) => {
                 write!(f, "{kind} {seconds:+} s, sidecar {sidecar}")
             }

@@ -7,11 +7,12 @@ use comfy_table::{Cell, CellAlignment, Table};
 use farebox_core::money::Nanos;
 use serde::Serialize;
 
+use crate::catalog::budget;
 use crate::inflict::{Inflicted, Log};
 use crate::journal::{Journal, Outcome};
 use crate::judge::{Breach, Verdict};
 use crate::plan::Plan;
-use crate::watch::Seen;
+use crate::watch::{Asked, Seen};
 
 /// How many breaches are shown; the first ones say enough.
 const SHOWN_MAX: usize = 20;
@@ -40,10 +41,17 @@ pub(crate) struct Report {
     unserved_units: u64,
     unserved_units_bound: u64,
     owed_for_late_usage: String,
+    /// Units that were charged because leases were taken back (`on_lost: granted`), and that were allowed without a lease.
+    granted_units: u64,
+    allowed_units: u64,
+    /// The gateway with a budget: the most lent to it, what was lost with it, calls decided one by one for it.
+    largest_money_lent: String,
+    budget_lost: String,
+    by_budget: u64,
     /// How long the last funded user waited after each round's faults had healed.
     recoveries_ms: Vec<u128>,
-    invariants_asked: u64,
-    invariants_away: u64,
+    /// By round, the last one being after the traffic.
+    invariants_asked: Vec<Asked>,
     /// Sums by user, service and gateway, and those that were compared exactly, everything being known; of all, and of
     /// those without a gateway that was killed.
     sums: usize,
@@ -96,9 +104,13 @@ impl Report {
             unserved_units: verdict.unserved_units,
             unserved_units_bound: verdict.unserved_units_bound,
             owed_for_late_usage: verdict.owed_late.to_string(),
+            granted_units: verdict.granted_units,
+            allowed_units: verdict.allowed_units,
+            largest_money_lent: money(seen.lent_nanos),
+            budget_lost: verdict.budget_lost.to_string(),
+            by_budget: seen.by_budget,
             recoveries_ms: recoveries.iter().map(Duration::as_millis).collect(),
-            invariants_asked: seen.asked,
-            invariants_away: seen.away,
+            invariants_asked: seen.asked.clone(),
             sums: verdict.sums,
             exact_sums: verdict.exact_sums,
             steady_sums: verdict.steady_sums,
@@ -158,10 +170,18 @@ impl Report {
         let recovery = self.recoveries_ms.iter().max().copied().unwrap_or(0);
         let exact = format!("{} of {} sums", self.exact_sums, self.sums);
         let steady = format!("{} of {}", self.exact_steady_sums, self.steady_sums);
-        let asked = format!("{} (database away: {})", self.invariants_asked, self.invariants_away);
-        let rows: [[String; 3]; 9] = [
+        let sum = |of: fn(&Asked) -> u64| self.invariants_asked.iter().map(of).sum::<u64>();
+        let (answered, away) = (sum(|round| round.answered), sum(|round| round.away));
+        let asked = format!("{answered} (database away: {away})");
+        let lost = format!("lost, charged as leases held it ({})", self.plan.on_lost.as_str());
+        let rows: [[String; 3]; 14] = [
             row("served, not charged (units)", self.lost_units, self.lost_units_bound),
             row("charged, not served (units)", self.unserved_units, self.unserved_units_bound),
+            row(&lost, self.granted_units, "leases' units"),
+            row("allowed without a lease (units)", self.allowed_units, ""),
+            row("largest money lent, gateway with a budget", &self.largest_money_lent, budget()),
+            row("lost with it", &self.budget_lost, "for each end"),
+            row("its calls decided one by one, at least", self.by_budget, ""),
             row("owed for usage reported too late", &self.owed_for_late_usage, "leases' end"),
             row("compared exactly", exact, ""),
             row("of these through gateways never killed", steady, ""),

@@ -22,10 +22,15 @@ use serde_json::json;
 use crate::catalog::{BOOKS, FREE_QUOTAS, LEASE_TTL, plugin};
 use crate::control::Control;
 use crate::passes;
-use crate::plan::{GATEWAYS, Part, SIDECARS, Wire};
+use crate::plan::{GATEWAYS, OnLost, Part, SIDECARS, Wire};
 
 /// Set once this process has mounts of its own.
 pub(crate) const OWN_MOUNTS: &str = "FAREBOX_CHAOS_OWN_MOUNTS";
+
+/// Leases whose units were charged although nobody had reported them.
+const TAKEN_BACK: &str = "SELECT lease_id, gateway_id, epoch, user_id, service_name, paid_granted, paid_used, paid_returned,
+    paid_lost, free_granted, free_lost, late_used, in_flight, state, recall, created_at, updated_at, reclaim_at
+  FROM lease WHERE 0 < free_lost + paid_lost ORDER BY updated_at";
 
 /// Room on the database's disk.
 const DISK: &str = "size=400m";
@@ -36,6 +41,11 @@ const LOG_FLUSH_MS: &str = "200";
 /// Which sidecar a gateway has.
 pub(crate) fn sidecar_of(gateway: usize) -> usize {
     gateway % SIDECARS
+}
+
+/// Which one it has for a while.
+pub(crate) fn other_sidecar_of(gateway: usize) -> usize {
+    (sidecar_of(gateway) + 1) % SIDECARS
 }
 
 /// Everything that runs.
@@ -54,6 +64,7 @@ pub(crate) struct Site {
     pub(crate) disk: Option<PathBuf>,
     book: AtomicUsize,
     control: Control,
+    on_lost: OnLost,
     scratch: Scratch,
 }
 
@@ -63,11 +74,12 @@ struct Neighbours<'a> {
     database: &'a Database,
     links: &'a BTreeMap<Wire, Link>,
     control: Control,
+    on_lost: OnLost,
 }
 
 impl Site {
     /// Starts everything and waits until it is ready.
-    pub(crate) async fn start(control: Control) -> Result<Self> {
+    pub(crate) async fn start(control: Control, on_lost: OnLost) -> Result<Self> {
         let scratch = Scratch::new()?;
         let folder = scratch.path();
         let disk = disk(folder);
@@ -82,7 +94,8 @@ impl Site {
         for (wire, target) in wires(&addresses, &database, &redis, &payment, &upstream) {
             links.insert(wire, Link::start(target).await?);
         }
-        let neighbours = Neighbours { folder, database: &database, links: &links, control };
+        let neighbours =
+            Neighbours { folder, database: &database, links: &links, control, on_lost };
         let mut sidecars = Vec::new();
         for (number, addresses) in addresses.iter().enumerate() {
             sidecars.push(neighbours.sidecar(number, *addresses).await?);
@@ -103,6 +116,7 @@ impl Site {
             disk,
             book,
             control,
+            on_lost,
             scratch,
         })
     }
@@ -121,7 +135,8 @@ impl Site {
     pub(crate) fn change_prices(&self) -> Result<()> {
         let book = self.book.fetch_xor(1, Ordering::SeqCst) ^ 1;
         let (folder, database, links) = (self.folder(), &self.database, &self.links);
-        let neighbours = Neighbours { folder, database, links, control: self.control };
+        let Self { control, on_lost, .. } = *self;
+        let neighbours = Neighbours { folder, database, links, control, on_lost };
         for (number, sidecar) in self.sidecars.iter().enumerate() {
             let settings = neighbours.settings(number, sidecar.addresses(), book)?;
             sidecar.configure(&settings)?;
@@ -132,6 +147,18 @@ impl Site {
     /// Sets a sidecar's clock on the wall so many seconds off.
     pub(crate) fn step_clock(&self, sidecar: usize, seconds: i64) -> Result<()> {
         set_clock(&clock_file(self.folder(), sidecar), seconds)
+    }
+
+    /// Leads a gateway's connections to this sidecar.
+    pub(crate) fn lead(&self, gateway: usize, sidecar: usize) {
+        let Addresses { internal, http, .. } = self.sidecars[sidecar].addresses();
+        let targets =
+            [(Wire::GatewaySidecar(gateway), internal), (Wire::GatewayPublic(gateway), http)];
+        for (wire, target) in targets {
+            if let Some(link) = self.links.get(&wire) {
+                link.lead_to(target);
+            }
+        }
     }
 
     /// The process of a part.
@@ -192,6 +219,9 @@ impl Site {
         if let Ok(dump) = dump {
             fs::write(kept.join("database.sql"), dump.stdout)?;
         }
+        // Not every machine has the program that dumps; what was taken back is asked about most.
+        let taken = self.database.sql(TAKEN_BACK)?.into_iter().map(|row| row.join(" ") + "\n");
+        fs::write(kept.join("taken-back.txt"), taken.collect::<String>())?;
         Ok(kept)
     }
 }
@@ -209,6 +239,7 @@ impl Neighbours<'_> {
             prices: &BOOKS[book],
             free_quotas: &FREE_QUOTAS,
             lease_ttl: LEASE_TTL,
+            on_lost: self.on_lost.as_str(),
             currency: "CNY",
             payment: Some(Payment {
                 grpc: self.link(Wire::SidecarPayment(number))?,
@@ -290,7 +321,7 @@ async fn gateway(folder: &Path, number: usize, links: &BTreeMap<Wire, Link>) -> 
         .set("sidecar_port", sidecar.port())?
         .set("public_address", public.ip())?
         .set("public_port", public.port())?
-        .set_plugin(&plugin())?
+        .set_plugin(&plugin(number))?
         .put_before("stat_prefix: ingress", &log)?;
     let arguments = ["--disable-hot-restart", "--file-flush-interval-msec", LOG_FLUSH_MS];
     Ok(Gateway::start_with(folder, &name, &template, 2, &arguments).await?)

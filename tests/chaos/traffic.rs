@@ -9,9 +9,9 @@ use farebox_core::money::Nanos;
 use farebox_tests::client::Call;
 use farebox_tests::{Answer, Client};
 
-use crate::catalog::{Service, gateways_of};
+use crate::catalog::{BUDGETED, Service, gateways_of};
 use crate::journal::{Entry, Journal, Outcome};
-use crate::plan::Dice;
+use crate::plan::{Dice, STEADY};
 use crate::site::Site;
 
 mod asking;
@@ -73,7 +73,9 @@ impl Actor {
         let gateways = gateways_of(&self.user);
         let gateway = gateways.start + self.dice.index(gateways.len());
         match self.dice.below(100) {
-            0..=37 => self.call(Service::Coin, gateway, true).await,
+            0..=27 => self.call(Service::Coin, gateway, true).await,
+            28..=33 => self.call(Service::Open, without_budget(gateway), true).await,
+            34..=37 => self.call(Service::Grace, without_budget(gateway), true).await,
             38..=45 => self.call(Service::Duo, gateway, true).await,
             46..=55 => self.call(Service::Mixed, gateway, true).await,
             56..=61 => self.call(Service::Win, gateway, false).await,
@@ -117,6 +119,11 @@ impl Actor {
         });
         outcome == Outcome::Ok
     }
+}
+
+/// What may be allowed without a lease is called at gateways without a budget: beyond that both ways would meet in one call.
+fn without_budget(gateway: usize) -> usize {
+    if gateway == BUDGETED { STEADY } else { gateway }
 }
 
 /// The answer, unless it takes too long or breaks.

@@ -1,7 +1,7 @@
 //! A TCP proxy between two parts, which can make the network between them as bad as networks get.
 //!
 //! It passes bytes and knows no protocol; [`crate::cut`] is the one that reads the database's. What it does to the
-//! connections that it has, and to those that come, is one [`Weather`], which can change at any time.
+//! connections that it has, and to those that come, is one [`Weather`], which can change at any time; so can where it leads.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,11 +39,18 @@ pub enum Weather {
     Silent,
 }
 
+/// Where a proxy leads, and what the network is like on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Way {
+    target: SocketAddr,
+    weather: Weather,
+}
+
 /// A proxy that listens.
 #[derive(Debug)]
 pub struct Link {
     addr: SocketAddr,
-    weather: watch::Sender<Weather>,
+    way: watch::Sender<Way>,
     server: JoinHandle<()>,
 }
 
@@ -53,9 +60,9 @@ impl Link {
         let refused = || StackError::system("bind a proxy");
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(refused())?;
         let addr = listener.local_addr().map_err(refused())?;
-        let (weather, watched) = watch::channel(Weather::Fair);
-        let server = tokio::spawn(accept(listener, target, watched));
-        Ok(Self { addr, weather, server })
+        let (way, watched) = watch::channel(Way { target, weather: Weather::Fair });
+        let server = tokio::spawn(accept(listener, watched));
+        Ok(Self { addr, way, server })
     }
 
     /// Where it listens.
@@ -65,7 +72,12 @@ impl Link {
 
     /// Changes the weather, for connections that stand and for those that come.
     pub fn set(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+        self.way.send_modify(|way| way.weather = weather);
+    }
+
+    /// Leads somewhere else from now on: connections that stand are reset.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.way.send_modify(|way| way.target = target);
     }
 }
 
@@ -76,23 +88,24 @@ impl Drop for Link {
 }
 
 /// Connections live in this task's set: they end with it.
-async fn accept(listener: TcpListener, target: SocketAddr, weather: watch::Receiver<Weather>) {
+async fn accept(listener: TcpListener, way: watch::Receiver<Way>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
-        connections.spawn(connect(client, target, weather.clone()));
+        connections.spawn(connect(client, way.clone()));
     }
 }
 
-async fn connect(mut client: TcpStream, target: SocketAddr, weather: watch::Receiver<Weather>) {
-    if *weather.borrow() == Weather::Reset {
+async fn connect(mut client: TcpStream, way: watch::Receiver<Way>) {
+    let Way { target, weather } = *way.borrow();
+    if weather == Weather::Reset {
         return reset(&client);
     }
     let Ok(mut server) = TcpStream::connect(target).await else { return reset(&client) };
     for stream in [&client, &server] {
         stream.set_nodelay(true).ok();
     }
-    if both_ways(&mut client, &mut server, weather).await == End::Broken {
+    if both_ways(&mut client, &mut server, target, way).await == End::Broken {
         reset(&client);
         reset(&server);
     }
@@ -103,14 +116,15 @@ async fn connect(mut client: TcpStream, target: SocketAddr, weather: watch::Rece
 async fn both_ways(
     client: &mut TcpStream,
     server: &mut TcpStream,
-    weather: watch::Receiver<Weather>,
+    target: SocketAddr,
+    way: watch::Receiver<Way>,
 ) -> End {
     let passed = AtomicU64::new(0);
     // Borrowed halves, because owned ones say FIN when they are dropped, before the connection can be reset.
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let there = pass(from_client, to_server, weather.clone(), &passed);
-    let back = pass(from_server, to_client, weather, &passed);
+    let there = pass(from_client, to_server, target, way.clone(), &passed);
+    let back = pass(from_server, to_client, target, way, &passed);
     tokio::pin!(there, back);
     tokio::select! {
         end = &mut there => if end == End::InOrder { back.await } else { end },
@@ -134,18 +148,22 @@ enum End {
 async fn pass(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut weather: watch::Receiver<Weather>,
+    target: SocketAddr,
+    mut way: watch::Receiver<Way>,
     passed: &AtomicU64,
 ) -> End {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut pieces: u64 = 0;
     let end = loop {
-        let now = *weather.borrow_and_update();
+        let Way { target: leads_to, weather: now } = *way.borrow_and_update();
+        if leads_to != target {
+            break End::Broken;
+        }
         let count = tokio::select! {
             // What comes after a change of the weather meets the new one.
             biased;
-            changed = weather.changed() => match changed {
-                Ok(()) => { if *weather.borrow() == Weather::Reset { break End::Broken } continue }
+            changed = way.changed() => match changed {
+                Ok(()) => { if way.borrow().weather == Weather::Reset { break End::Broken } continue }
                 Err(_) => break End::Broken,
             },
             read = from.read(&mut buffer), if now != Weather::Silent => match read {
@@ -214,6 +232,20 @@ mod tests {
             }
         }
         Ok(read)
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_takes_its_connections_with_it() {
+        crate::run(async {
+            let link = Link::start(echo().await).await.unwrap();
+            let mut stream = TcpStream::connect(link.addr()).await.unwrap();
+            assert_eq!(ask(&mut stream, 10).await.unwrap(), 10);
+            let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            link.lead_to(other.local_addr().unwrap());
+            assert_ne!(ask(&mut stream, 10).await.ok(), Some(10), "the old connection is gone");
+            let (new, accepted) = tokio::join!(TcpStream::connect(link.addr()), other.accept());
+            assert!(new.is_ok() && accepted.is_ok(), "a new one leads to the other end");
+        });
     }
 
     #[test]

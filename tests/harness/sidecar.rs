@@ -72,6 +72,8 @@ pub struct Settings<'a> {
     pub free_quotas: &'a [(&'a str, u64)],
     /// How long a lease stands without a renewal.
     pub lease_ttl: &'a str,
+    /// Who bears what a killed gateway had not reported: `reported` or `granted`.
+    pub on_lost: &'a str,
     /// Of all balances.
     pub currency: &'a str,
     /// The payment service, if there is one.
@@ -114,8 +116,8 @@ impl Settings<'_> {
 
     /// The text of `farebox.yaml`.
     fn to_yaml(&self) -> String {
-        let Self { addresses, database, redis, prices, free_quotas, lease_ttl, currency, .. } =
-            self;
+        let Self { addresses, database, redis, prices, free_quotas, currency, .. } = self;
+        let Self { lease_ttl, on_lost, .. } = self;
         let prices: Vec<String> =
             prices.iter().map(|(service, price)| format!("{service}: {price}")).collect();
         let quotas: Vec<String> =
@@ -133,7 +135,7 @@ billing:
   time_zone: Asia/Shanghai
   prices: {{ {} }}
   free_quotas: {{ {} }}
-leases: {{ ttl: {lease_ttl} }}
+leases: {{ ttl: {lease_ttl}, on_lost: {on_lost} }}
 {}",
             addresses.http,
             addresses.internal,

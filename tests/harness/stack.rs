@@ -246,6 +246,7 @@ impl Plan {
             prices: &self.prices,
             free_quotas: &self.free_quotas,
             lease_ttl: self.lease_ttl,
+            on_lost: "reported",
             currency: self.currency,
             payment: Some(payment),
             callback_secrets: self.callback_secrets,

@@ -3,8 +3,9 @@
 use farebox_core::money::Nanos;
 
 use super::{Facts, exposed_since, is_left_out};
-use crate::catalog::Service;
+use crate::catalog::{BUDGETED, Service};
 use crate::journal::{Entry, Outcome};
+use crate::plan::OnLost;
 
 /// What was served just after a gateway's end was still drawn before it: bytes on their way.
 const ON_THE_WAY_MS: u64 = 1_000;
@@ -23,7 +24,11 @@ pub(super) struct Expected {
     pub(super) most: u64,
     /// Of the least, how many a killed gateway may have lost.
     pub(super) losable: u64,
+    /// Of the least, how many a killed gateway may not have reported, whoever bears that.
+    pub(super) exposed: u64,
     pub(super) amount: Range,
+    /// What the least costs at least, with what may have been lost.
+    pub(super) due: Nanos,
 }
 
 /// Whether one operation is on record.
@@ -48,13 +53,19 @@ impl Expected {
             self.least += units;
         }
         if charge == Charge::Losable {
-            self.losable += units;
+            self.exposed += units;
+            self.losable += if is_charged_when_lost(facts, entry) { 0 } else { units };
         }
         let Range { least, most } = price(facts, entry);
         let plus = |sum: Nanos, more: Nanos| sum.checked_add(more).unwrap_or(Nanos::MAX);
         self.amount.most = plus(self.amount.most, most);
-        if charge == Charge::Must {
+        if charge == Charge::Must
+            || (charge == Charge::Losable && is_charged_when_lost(facts, entry))
+        {
             self.amount.least = plus(self.amount.least, least);
+        }
+        if charge != Charge::May {
+            self.due = plus(self.due, least);
         }
         self
     }
@@ -63,6 +74,12 @@ impl Expected {
     pub(super) fn is_exact(&self) -> bool {
         self.least == self.most && self.losable == 0 && self.amount.least == self.amount.most
     }
+}
+
+/// Whether the account bears what its gateway had not reported: what was drawn from a lease, of which it holds enough. Of
+/// what may have been allowed without a lease nobody has heard.
+fn is_charged_when_lost(facts: &Facts, entry: &Entry) -> bool {
+    facts.on_lost == OnLost::Granted && !entry.service.may_be_allowed()
 }
 
 /// What the operation costs if it is charged: what somebody was told, or what its service can cost.
@@ -80,9 +97,12 @@ fn charge(facts: &Facts, entry: &Entry) -> Charge {
     let arrived = facts.arrivals.get(&entry.id);
     let pass = facts.passes.get(&entry.id);
     let must = match entry.service {
-        Service::Coin | Service::Duo | Service::Mixed | Service::Strict => {
-            arrived.is_some() || pass.is_some_and(|pass| pass.is_admitted)
-        }
+        Service::Coin
+        | Service::Duo
+        | Service::Mixed
+        | Service::Open
+        | Service::Grace
+        | Service::Strict => arrived.is_some() || pass.is_some_and(|pass| pass.is_admitted),
         Service::Win | Service::Sure => {
             entry.outcome == Outcome::Ok || pass.is_some_and(|pass| pass.ended_well)
         }
@@ -124,7 +144,13 @@ fn may_be_charged(facts: &Facts, entry: &Entry) -> bool {
     let is_unanswered = entry.status == 0;
     // The gateway wrote how the call ended, or lived on without ever having had it.
     let is_settled = facts.passes.contains_key(&entry.id) || is_left_out(facts, entry);
-    match entry.service {
+    // Beyond its budget a gateway has calls on lease routes decided like those on strict ones.
+    let service = match entry.service {
+        Service::Win if entry.gateway == Some(BUDGETED) => Service::Sure,
+        service if service.is_leased() && entry.gateway == Some(BUDGETED) => Service::Strict,
+        service => service,
+    };
+    match service {
         Service::Win => is_unanswered && !is_settled,
         Service::Sure => (is_unanswered && !is_settled) || died_after(facts, entry),
         Service::Strict => {
@@ -132,7 +158,7 @@ fn may_be_charged(facts: &Facts, entry: &Entry) -> bool {
             (entry.outcome == Outcome::Unknown && !is_settled)
                 || (was_undone && died_after(facts, entry))
         }
-        Service::Coin | Service::Duo | Service::Mixed => {
+        Service::Coin | Service::Duo | Service::Mixed | Service::Open | Service::Grace => {
             entry.outcome == Outcome::Unknown && !is_settled
         }
         Service::Ask => entry.outcome == Outcome::Unknown,

@@ -1,9 +1,12 @@
 //! The judge on campaigns of a few calls.
 
 use super::*;
-use crate::catalog::{SERVICES, Service};
+use crate::catalog::{BUDGETED, SERVICES, Service};
 
 const USER: &str = "ada";
+
+/// One that has no budget.
+const GATEWAY: usize = 1;
 
 fn nanos(text: &str) -> Nanos {
     text.parse().unwrap()
@@ -16,7 +19,7 @@ fn call(id: u64, service: Service, outcome: Outcome) -> Entry {
         Outcome::Unknown => (0, None),
     };
     let (begun_ms, ended_ms) = (1_000 * id, 1_000 * id + 10);
-    let (user, gateway, units) = (USER.to_owned(), Some(0), 1);
+    let (user, gateway, units) = (USER.to_owned(), Some(GATEWAY), 1);
     Entry { id, user, service, gateway, units, begun_ms, ended_ms, outcome, told, status }
 }
 
@@ -33,13 +36,14 @@ fn facts(service: Service, entries: Vec<Entry>, units: u64) -> Facts {
         accounts: [(USER.to_owned(), Account { balance, receivable: Nanos::ZERO })].into(),
         money_in: [(USER.to_owned(), nanos("1"))].into(),
         deaths: Vec::new(),
-        troubles: vec![Vec::new()],
+        troubles: vec![Vec::new(); 3],
         reclaim_ms: 10_000,
+        ..Facts::default()
     }
 }
 
 fn owner(service: Service) -> Owner {
-    let gateway = service.is_leased().then_some(0);
+    let gateway = service.is_leased().then_some(GATEWAY);
     Owner { user: USER.to_owned(), service: service.name().to_owned(), gateway }
 }
 
@@ -63,7 +67,7 @@ fn what_is_known_is_compared_exactly() {
 }
 
 /// A gateway's end long after the calls, with which their log is gone.
-const LATER: (usize, u64) = (0, 1_000_000);
+const LATER: (usize, u64) = (GATEWAY, 1_000_000);
 
 fn pass(is_admitted: bool, ended_well: bool) -> Pass {
     Pass { is_admitted, ended_well, told: None }
@@ -142,7 +146,7 @@ fn what_nobody_was_told_costs_what_its_service_can() {
 fn sums_are_of_one_gateway() {
     let mut facts = facts(Service::Coin, vec![call(1, Service::Coin, Outcome::Ok)], 1);
     let charged = facts.charged.remove(&owner(Service::Coin)).unwrap();
-    let other = Owner { gateway: Some(1), ..owner(Service::Coin) };
+    let other = Owner { gateway: Some(2), ..owner(Service::Coin) };
     facts.charged.insert(other, charged);
     assert_eq!(kinds(&facts), [Kind::DoubleCharge, Kind::Lost]);
 }
@@ -165,10 +169,10 @@ fn only_what_a_gateway_served_just_before_it_was_killed_may_be_lost() {
         (Service::Strict, 1_500, vec![Kind::Lost]),
     ] {
         let mut facts = facts(service, calls(service), 0);
-        facts.deaths = vec![(0, death)];
+        facts.deaths = vec![(GATEWAY, death)];
         assert_eq!(kinds(&facts), expected, "{service:?} {death}");
         // Another gateway's end explains nothing.
-        facts.deaths = vec![(1, death)];
+        facts.deaths = vec![(2, death)];
         assert_eq!(kinds(&facts), [Kind::Lost]);
     }
 }
@@ -190,7 +194,7 @@ fn debts_are_overspending_unless_a_lease_was_taken_back_meanwhile() {
     let charged = facts.charged.values_mut().next().unwrap();
     (charged.owed, charged.owed_late) = (debt, debt);
     assert_eq!(kinds(&facts), [Kind::Overspend], "nothing kept the gateway from reporting");
-    facts.troubles = vec![vec![(0, 12_000)]];
+    facts.troubles = vec![vec![(0, 12_000)]; 3];
     assert_eq!(kinds(&facts), []);
     facts.charged.values_mut().next().unwrap().owed_late = Nanos::ZERO;
     assert_eq!(kinds(&facts), [Kind::Overspend], "it came in time");
@@ -213,4 +217,78 @@ fn answers_and_the_upstream_agree() {
     facts.arrivals.clear();
     facts.passes.insert(1, pass(true, true));
     assert!(kinds(&facts).contains(&Kind::Contradiction));
+}
+
+/// A call just before its gateway was killed, on record as that its lease was taken back with more units.
+fn taken(on_lost: OnLost, units: u64) -> Facts {
+    let mut facts = facts(Service::Coin, vec![call(1, Service::Coin, Outcome::Ok)], units);
+    facts.on_lost = on_lost;
+    facts.deaths = vec![(GATEWAY, 1_500)];
+    let charged = facts.charged.values_mut().next().unwrap();
+    (charged.lost_units, charged.lost_amount) = (units, charged.amount);
+    facts
+}
+
+#[test]
+fn what_a_killed_gateway_had_drawn_is_charged_to_the_account_if_that_bears_it() {
+    use OnLost::{Granted, Reported};
+    assert_eq!(kinds(&taken(Granted, 1)), []);
+    assert_eq!(kinds(&taken(Granted, 5)), [], "what its lease held besides");
+    assert_eq!(kinds(&taken(Granted, 0)), [Kind::Lost], "nothing may be lost");
+    assert_eq!(kinds(&taken(Reported, 0)), []);
+    assert_eq!(kinds(&taken(Reported, 1)), [Kind::DoubleCharge], "the operator bears it");
+    let facts = Facts { deaths: vec![], ..taken(Granted, 1) };
+    assert!(kinds(&facts).contains(&Kind::DoubleCharge), "nobody fell silent");
+    let facts = Facts { deaths: vec![(GATEWAY, 9_000)], ..taken(Granted, 1) };
+    assert_eq!(kinds(&facts), [Kind::Lost], "there was time to report it");
+}
+
+#[test]
+fn what_was_allowed_without_a_lease_may_be_lost_and_may_be_owed() {
+    let mut open = facts(Service::Open, vec![call(1, Service::Open, Outcome::Ok)], 0);
+    open.deaths = vec![(GATEWAY, 1_500)];
+    open.on_lost = OnLost::Granted;
+    assert_eq!(kinds(&open), []);
+    let mut owed = facts(Service::Open, vec![call(1, Service::Open, Outcome::Ok)], 1);
+    let charged = owed.charged.values_mut().next().unwrap();
+    (charged.owed, charged.owed_allowed, charged.allowed_units) =
+        (charged.amount, charged.amount, 1);
+    assert_eq!(kinds(&owed), []);
+    for (allowed, expected) in [(0, Kind::DoubleCharge), (2, Kind::Lost)] {
+        owed.allowed = [(GATEWAY, allowed)].into();
+        assert_eq!(kinds(&owed), [expected]);
+    }
+    let mut denied = facts(Service::Coin, vec![call(1, Service::Coin, Outcome::Ok)], 1);
+    denied.charged.values_mut().next().unwrap().allowed_units = 1;
+    assert_eq!(kinds(&denied), [Kind::DoubleCharge]);
+}
+
+#[test]
+fn a_budget_bounds_what_is_lent_and_what_is_lost() {
+    let lent = |at, amount| vec![(at, nanos(amount))];
+    for (above_budget, expected) in [
+        (lent(1_000, "0.16"), vec![]),
+        (lent(1_000, "0.161"), vec![Kind::AtRisk]),
+        (lent(60_000, "0.36"), vec![]),
+        (lent(60_000, "0.361"), vec![Kind::AtRisk]),
+    ] {
+        let price_changes = vec![(55_000, 58_000)];
+        let facts = Facts { above_budget, price_changes, ..Facts::default() };
+        assert_eq!(kinds(&facts), expected);
+    }
+    let calls = |count| {
+        (1..=count).map(|id| Entry {
+            begun_ms: 1_000,
+            ended_ms: 1_000,
+            gateway: Some(BUDGETED),
+            ..call(id, Service::Coin, Outcome::Ok)
+        })
+    };
+    for (count, expected) in [(160, vec![]), (161, vec![Kind::AtRisk])] {
+        let mut facts = facts(Service::Coin, calls(count).collect(), 0);
+        facts.arrivals.values_mut().for_each(|at| *at = 1_000);
+        facts.charged.clear();
+        facts.deaths = vec![(BUDGETED, 1_500)];
+        assert_eq!(kinds(&facts), expected, "{count} calls of 0.001");
+    }
 }

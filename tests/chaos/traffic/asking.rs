@@ -13,6 +13,11 @@ use crate::journal::{Entry, Outcome};
 /// How many answers out of a hundred are asked for once more.
 const TWICE_PERCENT: u64 = 25;
 
+/// The sidecar that did not answer.
+fn other(sidecar: usize, sidecars: usize) -> usize {
+    (sidecar + 1) % sidecars
+}
+
 /// A request whose answer is not known yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
@@ -35,7 +40,7 @@ impl Actor {
             let sidecar = self.dice.index(self.sidecars.len());
             if let Some(answer) = self.ask(&asked, sidecar).await {
                 if self.dice.chance(TWICE_PERCENT) {
-                    self.ask_twice(&asked, &answer).await;
+                    self.ask_twice(&asked, &answer, sidecar).await;
                 }
                 self.note(&asked, Some(&answer));
                 return Some(answer);
@@ -68,8 +73,8 @@ impl Actor {
     }
 
     /// The same key once more, at the other sidecar, must give the same answer.
-    async fn ask_twice(&self, asked: &Asked, first: &Answer) {
-        let other = self.sidecars.len() - 1;
+    async fn ask_twice(&self, asked: &Asked, first: &Answer, sidecar: usize) {
+        let other = other(sidecar, self.sidecars.len());
         let Some(second) = self.ask(asked, other).await else { return };
         self.journal.duplicate();
         if second.body != first.body {
@@ -123,6 +128,18 @@ impl Actor {
         self.settle(asked).await;
     }
 
+    /// Asks one sidecar for one unit, or again what is still open; whether it was charged.
+    pub(crate) async fn deduct_at(&self, sidecar: usize, open: &mut Option<Asked>) -> bool {
+        let new = || self.asked(DEDUCT_PATH, 1, |id| self.deduct_body(id, 1));
+        let asked = open.take().unwrap_or_else(new);
+        let Some(answer) = self.ask(&asked, sidecar).await else {
+            *open = Some(asked);
+            return false;
+        };
+        self.note(&asked, Some(&answer));
+        answer.status.is_success()
+    }
+
     /// A deduct that is undone by its key, whatever became of it: it ends as nothing, and is not in the journal as a charge.
     pub(super) async fn deduct_and_refund(&mut self) {
         let deduct = self.asked(DEDUCT_PATH, 1, |id| self.deduct_body(id, 1));
@@ -153,5 +170,15 @@ impl Actor {
                 self.asked(COMMIT_PATH, 2, |_| json!({ "reservation_id": id, "units": 2 }));
             self.settle(commit).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::other;
+
+    #[test]
+    fn each_sidecar_is_asked_what_the_other_one_answered() {
+        assert_eq!([0, 1].map(|sidecar| other(sidecar, 2)), [1, 0]);
     }
 }

@@ -11,7 +11,8 @@ use crate::{build, place, setup, shell};
 const SHORT: [&str; 4] = ["--seed", "5", "--minutes", "0.9"];
 
 /// What is switched off in `farebox-broken`; with nothing off it must pass like `farebox` itself.
-const CONTROLS: [&str; 7] = ["none", "totals", "keys", "holds", "charges", "orders", "credits"];
+const CONTROLS: [&str; 8] =
+    ["none", "totals", "lines", "keys", "holds", "charges", "orders", "credits"];
 
 /// Prepares the machine and the binaries, then becomes the campaign.
 pub(crate) fn campaign(arguments: &[String]) -> Result<()> {

@@ -85,6 +85,7 @@ impl Batch<'_> {
     /// Charges what a journal line newly used.
     pub(super) fn charge_journal(&mut self, report: &JournalReport) -> Result<(), StoreError> {
         let booked = self.journal.get(&report.line).copied().unwrap_or(0);
+        let booked = if negative::is_off(Guard::Lines) { 0 } else { booked };
         let total = booked.max(report.used);
         if booked < total {
             let terms = self.prices.terms(&report.key);
