@@ -275,6 +275,17 @@ impl App {
         reclaim::claims(self).await
     }
 
+    /// Leaves this sidecar's jobs to the others, once it does none of them any more. Else nobody did them for as long as it
+    /// has them: a minute and more.
+    pub async fn release_jobs(&self) -> Result<(), StoreError> {
+        retry("release jobs", || async {
+            let mut tx = self.store.begin().await?;
+            let outcome = job_lease::release_all(&mut tx, &self.owner).await;
+            store::finish(tx, outcome).await
+        })
+        .await
+    }
+
     /// The token of a job that this sidecar has for `ttl`; `None` while another one has it.
     async fn acquire_job(
         &self,

@@ -21,7 +21,8 @@ const EVENTS_EVERY: Duration = Duration::from_secs(2);
 /// How often accounts that changed are checked.
 const INVARIANTS_EVERY: Duration = Duration::from_secs(60);
 
-/// Runs the jobs until `shutdown` turns true, or its sender is gone. A failure is logged, and the next round tries again.
+/// Runs the jobs until `shutdown` turns true, or its sender is gone, and leaves them to other sidecars. A failure is logged,
+/// and the next round tries again.
 pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
     // Apart, because neither a slow payment service nor a slow receiver of events must keep leases from being taken back.
     tokio::join!(
@@ -29,8 +30,11 @@ pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
         payments(app.clone(), shutdown.clone()),
         refunds(app.clone(), shutdown.clone()),
         events(app.clone(), shutdown.clone()),
-        invariants(app, shutdown),
+        invariants(app.clone(), shutdown),
     );
+    if let Err(err) = app.release_jobs().await {
+        tracing::warn!(error = %err, "jobs of this process stand still for a minute or more");
+    }
 }
 
 async fn books(app: App, mut shutdown: watch::Receiver<bool>) {

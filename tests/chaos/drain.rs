@@ -11,7 +11,7 @@ use crate::traffic::Actor;
 use crate::watch::stat;
 
 /// How long it may take until everything has come to rest: undos are repeated with pauses, leases of dead gateways run out.
-const REST_WITHIN: Duration = Duration::from_secs(60);
+const REST_WITHIN: Duration = Duration::from_secs(90);
 
 const POLL: Duration = Duration::from_millis(250);
 

@@ -66,6 +66,18 @@ pub(crate) async fn acquire(
     Ok(Some(token))
 }
 
+/// Leaves the jobs of a process that ends to the others.
+pub(crate) async fn release_all(
+    connection: &mut MySqlConnection,
+    owner: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE job_lease SET owner = '', until = UTC_TIMESTAMP(3) WHERE owner = ?")
+        .bind(owner)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Requires that the job still has this token, and keeps it so until the transaction ends.
 pub(crate) async fn require(
     connection: &mut MySqlConnection,

@@ -5,6 +5,18 @@ use farebox_core::wire::Report;
 use crate::fixture::{Fixture, refill, used, want};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_ends_leaves_its_jobs_to_the_others() {
+    let farebox = Fixture::new(&[("asset", 10)], &[]).await;
+    let other = farebox.sidecar(&[("asset", 10)], &[]).await;
+    assert_eq!(farebox.app.reclaim().await.unwrap(), 0, "it has the job now");
+    farebox.gateway("edge-1").want(want("u", "asset", 10, 10)).await.unwrap();
+    farebox.database.run("UPDATE lease SET reclaim_at = UTC_TIMESTAMP(3)").await;
+    assert_eq!(other.reclaim().await.unwrap(), 0);
+    farebox.app.release_jobs().await.unwrap();
+    assert_eq!(other.reclaim().await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rebooted_gateway_ends_the_leases_of_the_process_before_it() {
     let farebox = Fixture::new(&[("asset", 10)], &[]).await;
     let mut old = farebox.gateway("edge-1");
