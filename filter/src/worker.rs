@@ -89,6 +89,8 @@ pub struct Worker {
     heard_ms: u64,
     talk_until_ms: u64,
     next_report_ms: u64,
+    /// When this VM last said anything.
+    said_at_ms: u64,
     ticks_fast: bool,
 }
 
@@ -120,6 +122,7 @@ impl Worker {
             heard_ms: 0,
             talk_until_ms: 0,
             next_report_ms: 0,
+            said_at_ms: 0,
             ticks_fast: false,
         }
     }

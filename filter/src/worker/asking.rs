@@ -121,6 +121,7 @@ impl Worker {
             draft.reports.push(report);
         }
         let sent = Sent::new(draft, self.header(&control, seq), now);
+        self.said_at_ms = now;
         self.dispatch(host, Question { sent, keys, is_report }, now);
     }
 

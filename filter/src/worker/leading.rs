@@ -15,6 +15,9 @@ use crate::table;
 
 /// How long a process that held leases keeps talking to the sidecar, so that recalls reach it.
 const TALK_MS: u64 = 5_000;
+/// A process that has nothing to say says so this often: the sidecar has to tell one that stands idle from one that is
+/// gone. What it does not know of, because a grant never arrived, is then not charged to anybody as lost.
+const HEARTBEAT_MS: u64 = 5_000;
 /// Ticks while calls wait for units that are on their way back, or the budget is close.
 const FAST_TICK_MS: u64 = 20;
 
@@ -86,7 +89,11 @@ impl Worker {
         if draft.holds_leases {
             self.talk_until_ms = now.saturating_add(TALK_MS);
         }
-        if !draft.is_empty() || !self.orphans.is_empty() || now < self.talk_until_ms {
+        if self.said_at_ms == 0 {
+            self.said_at_ms = now;
+        }
+        let is_silent = self.said_at_ms.saturating_add(HEARTBEAT_MS) <= now;
+        if !draft.is_empty() || !self.orphans.is_empty() || now < self.talk_until_ms || is_silent {
             self.send(host, draft, Vec::new(), true, now);
         }
     }

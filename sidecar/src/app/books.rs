@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use sqlx::mysql::MySqlConnection;
 use uuid::Uuid;
 
-use farebox_core::id::AccountId;
+use farebox_core::id::{AccountId, GatewayId};
 use farebox_core::wire::LeaseKey;
 
 use crate::app::Settings;
@@ -66,6 +66,8 @@ pub(super) struct Books {
     balances: BTreeMap<AccountId, Tracked<Balance>>,
     quotas: BTreeMap<QuotaKey, Tracked<Quota>>,
     leases: BTreeMap<u64, Tracked<StoredLease>>,
+    /// When the processes that fell silent on a lease were last heard of.
+    last_seen: BTreeMap<(GatewayId, u64), DateTime<Utc>>,
     reservations: BTreeMap<String, Tracked<Reservation>>,
     charges: BTreeMap<String, Tracked<Charged>>,
     new_reservations: Vec<NewReservation>,
@@ -108,6 +110,25 @@ impl Books {
         Ok(books)
     }
 
+    /// Locks all of the accounts, in order, and creates those that are missing. When somebody else has one, `None` at once;
+    /// the accounts before it stay locked.
+    pub(super) async fn lock_all(
+        tx: &mut MySqlConnection,
+        accounts: &BTreeSet<AccountId>,
+        settings: &Settings,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Option<Self>, StoreError> {
+        let mut books = Self::of([], on_corrupt);
+        let locked = match books.lock_rows(tx, accounts, Wait::Refuse).await {
+            Err(err) if err.is_locked() => return Ok(None),
+            locked => locked?,
+        };
+        let missing: Vec<AccountId> = accounts.difference(&locked).cloned().collect();
+        books.create(tx, &missing, settings).await?;
+        books.now = store::now(tx).await?;
+        Ok(Some(books))
+    }
+
     /// Locks the accounts that nobody else has locked, in order, and creates those of `creatable` that are missing. The
     /// accounts that others have locked come second: they are not waited for.
     pub(super) async fn lock_free(
@@ -118,7 +139,7 @@ impl Books {
         on_corrupt: OnCorrupt,
     ) -> Result<(Self, BTreeSet<AccountId>), StoreError> {
         let mut books = Self::of([], on_corrupt);
-        let locked = books.lock_rows(tx, accounts).await?;
+        let locked = books.lock_rows(tx, accounts, Wait::No).await?;
         let without: Vec<&AccountId> = accounts.difference(&locked).collect();
         let taken: BTreeSet<AccountId> =
             user_balance::existing(tx, &without).await?.into_iter().collect();
@@ -138,20 +159,21 @@ impl Books {
         tx: &mut MySqlConnection,
         mut taken: BTreeSet<AccountId>,
     ) -> Result<BTreeSet<AccountId>, StoreError> {
-        let locked = self.lock_rows(tx, &taken).await?;
+        let locked = self.lock_rows(tx, &taken, Wait::No).await?;
         taken.retain(|account| !locked.contains(account));
         self.now = store::now(tx).await?;
         Ok(taken)
     }
 
-    /// Locks those of the accounts that nobody else has locked, in order; a row that cannot be read is locked as well.
+    /// Locks accounts in order; a row that cannot be read is locked as well.
     async fn lock_rows(
         &mut self,
         tx: &mut MySqlConnection,
         accounts: &BTreeSet<AccountId>,
+        wait: Wait,
     ) -> Result<BTreeSet<AccountId>, StoreError> {
         let sorted: Vec<&AccountId> = accounts.iter().collect();
-        let rows = user_balance::lock(tx, &sorted, Wait::No, self.on_corrupt).await?;
+        let rows = user_balance::lock(tx, &sorted, wait, self.on_corrupt).await?;
         let locked = rows.iter().map(|(account, _)| account.clone()).collect();
         let readable = rows.into_iter().filter_map(|(account, row)| Some((account, row?)));
         self.balances.extend(readable.map(|(account, row)| (account, Tracked::new(row))));
@@ -180,6 +202,7 @@ impl Books {
                 .collect(),
             quotas: BTreeMap::new(),
             leases: BTreeMap::new(),
+            last_seen: BTreeMap::new(),
             reservations: BTreeMap::new(),
             charges: BTreeMap::new(),
             new_reservations: Vec::new(),
@@ -369,6 +392,7 @@ impl Books {
             recall: false,
             not_after: new.not_after,
             reclaim_at: new.reclaim_at,
+            renewed_at: new.renewed_at,
         };
         self.leases.insert(id, Tracked::new(lease));
         Ok(id)

@@ -7,11 +7,10 @@ use sqlx::mysql::MySqlConnection;
 
 use farebox_core::call::KEY_KEPT_H;
 use farebox_core::id::AccountId;
-use farebox_core::lease::OnLost;
 
 use crate::app::books::{Books, LeaseSelection, Loss};
 use crate::app::charging::SCOPES;
-use crate::app::{App, outbox};
+use crate::app::{App, Settings, outbox};
 use crate::store::column::OnCorrupt;
 use crate::store::retry::retry;
 use crate::store::{self, StoreError, idempotency_key, job_lease, lease, reservation, sync_reply};
@@ -108,10 +107,9 @@ async fn reclaim(app: &App, token: i64, overdue: Overdue) -> Result<u64, StoreEr
 
 async fn attempt(app: &App, token: i64, overdue: &Overdue) -> Result<u64, StoreError> {
     let mut tx = app.store.begin().await?;
-    let on_lost = app.settings.on_lost;
-    let outcome = expire(&mut tx, token, overdue, on_lost).await;
+    let outcome = expire(&mut tx, token, overdue, &app.settings).await;
     let (expired, loss) = store::finish(tx, outcome).await?;
-    loss.count(on_lost);
+    loss.count(app.settings.on_lost);
     Ok(expired)
 }
 
@@ -119,7 +117,7 @@ async fn expire(
     tx: &mut MySqlConnection,
     token: i64,
     overdue: &Overdue,
-    on_lost: OnLost,
+    settings: &Settings,
 ) -> Result<(u64, Loss), StoreError> {
     job_lease::require(tx, RECLAIM, token).await?;
     let owners = lease::accounts(tx, &overdue.leases, OnCorrupt::Fail).await?;
@@ -131,13 +129,14 @@ async fn expire(
     books.load_leases(tx, &selection).await?;
     let ids: Vec<&str> = overdue.reservations.iter().map(|(id, _)| id.as_str()).collect();
     books.load_calls(tx, &ids, &[]).await?;
+    books.load_last_seen(tx).await?;
     let mut expired = 0;
     for &id in &overdue.leases {
         // A report may have renewed the lease before its account was locked.
         let is_overdue =
             books.lease(id).is_some_and(|lease| lease.units.open && lease.reclaim_at <= books.now);
         if is_overdue {
-            books.reclaim_lease(id, on_lost)?;
+            books.reclaim_lease(id, settings)?;
             expired += 1;
         }
     }

@@ -174,6 +174,11 @@ impl StoreError {
         GIVES_WAY.iter().find(|(known, _)| *known == number).map(|&(_, why)| why)
     }
 
+    /// Whether somebody else has locked what this needs. MariaDB says 1205 also to who does not wait.
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self.gave_way(), Some(GaveWay::LockWait | GaveWay::NoWait))
+    }
+
     /// Whether the cause is in the rows or in the message, so that trying again gives the same.
     pub(crate) fn is_row_fault(&self) -> bool {
         matches!(

@@ -1,11 +1,13 @@
 //! `gateway`: which number each process of a gateway has.
 
+use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
 use farebox_core::id::GatewayId;
 
 use crate::store::StoreError;
+use crate::store::column::{Columns, OnCorrupt, json, read_all};
 
 /// The number of this instance; `None` when it is new.
 pub(crate) async fn find_epoch(
@@ -51,6 +53,31 @@ pub(crate) async fn create_epoch(
         Err(err) if err.is_duplicate() => Err(StoreError::Raced { table: "gateway" }),
         Err(err) => Err(err),
     }
+}
+
+/// When these processes were last heard of.
+pub(crate) async fn last_seen(
+    connection: &mut MySqlConnection,
+    processes: &[(&GatewayId, u64)],
+) -> Result<Vec<(GatewayId, u64, DateTime<Utc>)>, StoreError> {
+    if processes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(
+        "SELECT gateway.gateway_id, CAST(gateway.epoch AS UNSIGNED) AS epoch, gateway.last_seen_at
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           gateway VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[0]',
+           epoch BIGINT PATH '$[1]'
+         )) AS wanted
+         STRAIGHT_JOIN gateway ON gateway.gateway_id = wanted.gateway AND gateway.epoch = wanted.epoch",
+    )
+    .bind(json(&processes))
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, OnCorrupt::Fail, |row| {
+        let columns = Columns::new(row, "gateway", "gateway_id");
+        Ok((columns.name("gateway_id")?, row.try_get("epoch")?, columns.time("last_seen_at")?))
+    })
 }
 
 /// Notes that the instance is alive.

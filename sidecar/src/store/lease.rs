@@ -60,6 +60,7 @@ pub(crate) struct NewLease {
     pub(crate) granted: Split,
     pub(crate) not_after: Option<DateTime<Utc>>,
     pub(crate) reclaim_at: DateTime<Utc>,
+    pub(crate) renewed_at: DateTime<Utc>,
 }
 
 /// A lease as it is stored.
@@ -80,13 +81,15 @@ pub(crate) struct StoredLease {
     pub(crate) recall: bool,
     pub(crate) not_after: Option<DateTime<Utc>>,
     pub(crate) reclaim_at: DateTime<Utc>,
+    /// When its gateway last named it, or was lent it.
+    pub(crate) renewed_at: DateTime<Utc>,
 }
 
 const COLUMNS: &str = "lease.lease_id, lease.gateway_id, CAST(lease.epoch AS UNSIGNED) AS epoch, lease.user_id, \
      lease.service_name, lease.route_price, lease.price, lease.price_version_id, lease.reset_month, lease.free_granted, \
      lease.paid_granted, lease.free_used, lease.paid_used, lease.free_returned, lease.paid_returned, lease.free_lost, \
      lease.paid_lost, lease.untold_lost, lease.lost_record_id, lease.late_used, \
-     lease.in_flight, lease.state, lease.recall, lease.not_after, lease.reclaim_at";
+     lease.in_flight, lease.state, lease.recall, lease.not_after, lease.reclaim_at, lease.renewed_at";
 
 fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
     let columns = Columns::new(row, TABLE, "lease_id");
@@ -118,6 +121,7 @@ fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
         recall: columns.flag("recall")?,
         not_after: columns.time_or_null("not_after")?,
         reclaim_at: columns.time("reclaim_at")?,
+        renewed_at: columns.time("renewed_at")?,
     })
 }
 
@@ -204,8 +208,8 @@ pub(crate) async fn insert(
     let inserted = sqlx::query(
         "INSERT INTO lease
            (gateway_id, epoch, user_id, service_name, route_price, price, price_version_id, reset_month, free_granted,
-            paid_granted, state, open_key, not_after, reclaim_at, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
+            paid_granted, state, open_key, not_after, reclaim_at, renewed_at, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
     )
     .bind(lease.gateway.as_str())
     .bind(lease.epoch)
@@ -220,6 +224,7 @@ pub(crate) async fn insert(
     .bind(&lease.open_key[..])
     .bind(lease.not_after)
     .bind(lease.reclaim_at)
+    .bind(lease.renewed_at)
     .execute(connection)
     .await?;
     Ok(inserted.last_insert_id())
@@ -244,6 +249,7 @@ struct LeaseUpdate<'a> {
     state: State,
     recall: u8,
     reclaim_at: String,
+    renewed_at: String,
 }
 
 /// Writes what changed on leases whose accounts are locked.
@@ -273,6 +279,7 @@ pub(crate) async fn update(
             state: lease.state,
             recall: lease.recall.into(),
             reclaim_at: time_text(lease.reclaim_at),
+            renewed_at: time_text(lease.renewed_at),
         })
         .collect();
     let changed = sqlx::query(
@@ -292,7 +299,8 @@ pub(crate) async fn update(
            in_flight BIGINT PATH '$.in_flight',
            state VARCHAR(8) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.state',
            recall TINYINT PATH '$.recall',
-           reclaim_at DATETIME(3) PATH '$.reclaim_at'
+           reclaim_at DATETIME(3) PATH '$.reclaim_at',
+           renewed_at DATETIME(3) PATH '$.renewed_at'
          )) AS new
          STRAIGHT_JOIN lease ON lease.lease_id = new.id
          SET lease.free_granted = new.free_granted, lease.paid_granted = new.paid_granted,
@@ -302,6 +310,7 @@ pub(crate) async fn update(
              lease.untold_lost = new.untold_lost, lease.lost_record_id = new.lost_record, lease.late_used = new.late_used, lease.in_flight = new.in_flight,
              lease.open_key = IF(new.state = 'open', lease.open_key, NULL),
              lease.state = new.state, lease.recall = new.recall, lease.reclaim_at = new.reclaim_at,
+             lease.renewed_at = new.renewed_at,
              lease.updated_at = UTC_TIMESTAMP(3)",
     )
     .bind(json(&updates))

@@ -70,6 +70,8 @@ pub(crate) enum Wait {
     Yes,
     /// They are left out.
     No,
+    /// The first of them is an error at once; the rows before it stay locked.
+    Refuse,
 }
 
 /// Reads those accounts that exist without locking them.
@@ -122,11 +124,15 @@ pub(crate) async fn lock(
     let Some(last) = accounts.last() else { return Ok(Vec::new()) };
     // MySQL does not lock through JSON_TABLE. The list is filled up to a power of two, so that few statement texts occur.
     let places = accounts.len().next_power_of_two();
+    let wait = match wait {
+        Wait::Yes => "",
+        Wait::No => " SKIP LOCKED",
+        Wait::Refuse => " NOWAIT",
+    };
     let sql = format!(
         "SELECT {COLUMNS} FROM user_balance FORCE INDEX (uk_user_id) WHERE user_id IN (?{}) \
-         ORDER BY user_id FOR UPDATE{}",
+         ORDER BY user_id FOR UPDATE{wait}",
         ", ?".repeat(places - 1),
-        if wait == Wait::No { " SKIP LOCKED" } else { "" }
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for account in accounts {

@@ -135,7 +135,15 @@ impl Fixture {
         self.database
             .dump(
                 &tables,
-                &["updated_at", "change_seq", "check_at", "reclaim_at", "in_flight", "recall"],
+                &[
+                    "updated_at",
+                    "change_seq",
+                    "check_at",
+                    "reclaim_at",
+                    "renewed_at",
+                    "in_flight",
+                    "recall",
+                ],
             )
             .await
     }

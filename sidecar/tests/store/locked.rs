@@ -1,7 +1,5 @@
 //! An account that somebody else keeps locked: the messages of gateways go on without it, and nothing of it is lost.
 
-use std::time::{Duration, Instant};
-
 use farebox_core::wire::{JournalReport, Report, SyncReply};
 use farebox_sidecar::metrics;
 use sqlx::{AssertSqlSafe, MySql, Transaction};
@@ -108,25 +106,24 @@ async fn a_locked_account_beside_a_broken_one_is_left_out_and_the_others_are_ser
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_ends_soon_is_waited_for() {
     let farebox = Fixture::new(&[("asset", 10)], &[]).await;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    for round in 0.. {
-        assert!(Instant::now() < deadline, "no message waited");
-        // Rows are locked in order, so whoever has the second one has left the first one out.
+    let mut waited = 0;
+    for round in 0..8 {
+        // Rows are locked in order, so whoever has the first one waits for the second.
         let [first, second] = ["a", "b"].map(|letter| format!("{letter}{round}"));
         let mut edge = farebox.gateway("edge-1");
         for account in [&first, &second] {
             edge.want(want(account, "asset", 1, 1)).await.unwrap();
         }
-        let holder = lock(&farebox, &first).await;
+        let holder = lock(&farebox, &second).await;
         let wants = vec![want(&first, "asset", 1, 1), want(&second, "asset", 1, 1)];
         let waiting = tokio::spawn(async move { edge.send(vec![], wants, vec![]).await });
-        let row = format!("SELECT 1 FROM user_balance WHERE user_id = '{second}'");
+        let row = format!("SELECT 1 FROM user_balance WHERE user_id = '{first}'");
         let free = format!("{row} FOR UPDATE SKIP LOCKED");
         while !waiting.is_finished() && !farebox.database.rows(free.clone()).await.is_empty() {}
         holder.rollback().await.unwrap();
-        if waiting.await.unwrap().grants.len() == 2 {
-            break;
-        }
+        waited += usize::from(waiting.await.unwrap().grants.len() == 2);
     }
+    // A machine that stands still for the whole moment is excused; luck alone brings one to three of them.
+    assert!(7 <= waited, "{waited} of 8 messages waited");
     farebox.assert_sound().await;
 }

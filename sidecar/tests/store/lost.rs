@@ -92,6 +92,37 @@ async fn what_was_refunded_by_hand_does_not_go_back_twice() {
     farebox.assert_sound().await;
 }
 
+/// A grant that never reached its gateway is never named by it. Its process goes on: heard when it could not spend from the
+/// lease any more, it has told all that it used. Each way of taking leases back knows that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_living_gateway_does_not_know_of_is_not_charged() {
+    for by in ["the job", "a deduct", "a gateway"] {
+        let farebox = fixture().await;
+        farebox.credit("u", "1").await;
+        let mut edge = farebox.gateway("edge-1");
+        let lease = edge.want(want("u", "asset", 5, 5)).await.unwrap().lease;
+        let later = "UPDATE lease SET renewed_at = renewed_at - INTERVAL 16 SECOND, reclaim_at = UTC_TIMESTAMP(3)";
+        farebox.database.run(later).await;
+        match by {
+            "the job" => farebox.expire(lease).await,
+            "a deduct" => {
+                let told = farebox.told(deduct("d", "u", "asset", 1)).await;
+                assert_eq!(told, "1 free, 0 paid for 0, leaves 1");
+            }
+            _ => drop(farebox.gateway("edge-2").want(want("u", "asset", 1, 1)).await.unwrap()),
+        }
+        let lost = "SELECT state, free_lost + paid_lost FROM lease WHERE gateway_id = 'edge-1'";
+        assert_eq!(farebox.database.rows(lost).await, ["expired 0"], "by {by}");
+        assert!(farebox.money("u").await.starts_with("1 "), "by {by}");
+        farebox.assert_sound().await;
+        // Should it have used it after all, that is charged.
+        edge.report(used(lease, 1)).await;
+        let late = "SELECT SUM(count) FROM billing_record WHERE source = 'late'";
+        assert_eq!(farebox.database.rows(late).await, ["1"], "by {by}");
+        farebox.assert_sound().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_gateway_and_a_call_in_want_find_the_units_charged() {
     let farebox = fixture().await;

@@ -8,10 +8,10 @@ use sqlx::mysql::MySqlConnection;
 use farebox_core::charge::Cost;
 use farebox_core::grant::Split;
 use farebox_core::id::AccountId;
-use farebox_core::lease::OnLost;
 use farebox_core::ledger::Entry;
 use farebox_core::money::Nanos;
 
+use crate::app::Settings;
 use crate::app::books::movement::{EntryFor, cost_of};
 use crate::app::books::{Books, Charge, LeaseSelection, Tracked, missing, new_id, out_of_range};
 use crate::store::StoreError;
@@ -51,11 +51,11 @@ impl Books {
     ) -> Result<(), StoreError> {
         let selection = LeaseSelection { ids: Vec::new(), open_of: accounts.clone() };
         self.load_leases(tx, &selection).await?;
-        self.load_overdue_reservations(tx, accounts).await
+        self.load_overdue(tx, accounts).await
     }
 
-    /// Loads the reservations of these accounts whose time is over.
-    pub(in crate::app) async fn load_overdue_reservations(
+    /// Loads the reservations of these accounts whose time is over, and what is to be known of leases whose time is.
+    pub(in crate::app) async fn load_overdue(
         &mut self,
         tx: &mut MySqlConnection,
         accounts: &BTreeSet<AccountId>,
@@ -66,7 +66,8 @@ impl Books {
         for row in overdue {
             self.keep_reservation(row);
         }
-        self.load_quotas(tx, &quotas).await
+        self.load_quotas(tx, &quotas).await?;
+        self.load_last_seen(tx).await
     }
 
     fn keep_reservation(&mut self, row: Reservation) {
@@ -86,14 +87,14 @@ impl Books {
         &mut self,
         account: &AccountId,
         keep: Option<u64>,
-        on_lost: OnLost,
+        settings: &Settings,
     ) -> Result<bool, StoreError> {
         let now = self.now;
         let overdue = |lease: &&StoredLease| lease.reclaim_at <= now && Some(lease.id) != keep;
         let leases: Vec<u64> =
             self.open_leases(account).filter(overdue).map(|lease| lease.id).collect();
         for &id in &leases {
-            self.reclaim_lease(id, on_lost)?;
+            self.reclaim_lease(id, settings)?;
         }
         let rows = self.reservations.values().map(|row| &row.current);
         let reservations: Vec<String> = rows

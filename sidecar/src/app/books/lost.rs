@@ -1,18 +1,23 @@
 //! Leases that are taken back from silent gateways: who bears what they had drawn and not reported. Pure: rows change in
 //! memory only.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::TimeDelta;
 use sqlx::mysql::MySqlConnection;
 
 use farebox_core::grant::Split;
 use farebox_core::lease::{OnLost, Reclaimed};
 use farebox_core::money::Nanos;
 
+use crate::app::Settings;
 use crate::app::books::movement::cost_of;
 use crate::app::books::{Books, Charge, quota_key};
 use crate::metrics;
-use crate::store::StoreError;
 use crate::store::billing_record::Source;
 use crate::store::lease::{State, StoredLease};
+use crate::store::{StoreError, gateway};
 
 /// The most that was lost with leases that were taken back: what they held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,12 +39,38 @@ impl Books {
         self.reclaimed
     }
 
+    /// Loads when the processes of overdue leases were last heard of.
+    pub(in crate::app) async fn load_last_seen(
+        &mut self,
+        tx: &mut MySqlConnection,
+    ) -> Result<(), StoreError> {
+        let now = self.now;
+        let leases = self.leases.values().map(|row| &row.current);
+        let overdue = leases.filter(|lease| lease.units.open && lease.reclaim_at <= now);
+        let processes: BTreeSet<_> = overdue.map(|lease| (&lease.gateway, lease.epoch)).collect();
+        let processes: Vec<_> = processes.into_iter().collect();
+        let found = gateway::last_seen(tx, &processes).await?;
+        self.last_seen.extend(found.into_iter().map(|(name, epoch, at)| ((name, epoch), at)));
+        Ok(())
+    }
+
+    /// Whether the gateway's process went on without the lease. It may spend for `ttl` from a lease that it does not name;
+    /// if it was heard later, it has told all that it used. So it is with a grant that never reached it.
+    fn is_forgotten(&self, lease: &StoredLease, ttl: Duration) -> bool {
+        let process = (lease.gateway.clone(), lease.epoch);
+        let ttl = TimeDelta::from_std(ttl).unwrap_or(TimeDelta::MAX);
+        self.last_seen.get(&process).is_some_and(|&heard| ttl * 3 / 2 < heard - lease.renewed_at)
+    }
+
     /// Takes a lease back from a silent gateway: what it holds goes back to the account, or is charged.
     pub(in crate::app) fn reclaim_lease(
         &mut self,
         id: u64,
-        on_lost: OnLost,
+        settings: &Settings,
     ) -> Result<(), StoreError> {
+        let lease = self.lease_mut(id)?.clone();
+        let is_forgotten = self.is_forgotten(&lease, settings.lease_ttl);
+        let on_lost = if is_forgotten { OnLost::Reported } else { settings.on_lost };
         let lease = self.lease_mut(id)?;
         let held = lease.units.outstanding();
         let Reclaimed { released, lost } = lease.units.reclaim(on_lost);
@@ -50,6 +81,9 @@ impl Books {
         self.release(&quota_key(&lease), lease.price, released)?;
         let record = self.charge_held(&Charge::of_lease(&lease, Source::Lost, None), lost)?;
         self.lease_mut(id)?.lost_record = record;
+        if is_forgotten {
+            return Ok(());
+        }
         self.reclaimed.units = self.reclaimed.units.saturating_add(held.total());
         self.reclaimed.amount =
             self.reclaimed.amount.checked_add(amount).unwrap_or(self.reclaimed.amount);

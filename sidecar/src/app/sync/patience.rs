@@ -15,13 +15,16 @@ use crate::app::contention::Contention;
 use crate::store::StoreError;
 use crate::store::column::OnCorrupt;
 
-/// The pauses between attempts to lock them: 200 ms in all, a small part of the time that the filter waits for the answer.
-/// Transactions of traffic take milliseconds.
-const PAUSES_MS: [u64; 7] = [5, 10, 15, 25, 35, 50, 60];
+/// How long a message tries to lock all of its accounts: less than the filter waits for the answer. Transactions of traffic
+/// take milliseconds, and a few may be before it.
+const WAIT: Duration = Duration::from_millis(600);
 
-/// How long an account that was waited for in vain is not waited for again. While a message waits it keeps its other
-/// accounts locked; without this, somebody who keeps one account would slow down all others of that gateway.
-const GIVEN_UP_FOR: Duration = Duration::from_secs(1);
+/// The longest pause between attempts.
+const PAUSE_MAX_MS: u64 = 10;
+
+/// How long an account that was waited for in vain is not waited for again. While a message waits it keeps accounts locked;
+/// without this, somebody who keeps one account would slow down all others of that gateway.
+const GIVEN_UP_FOR: Duration = Duration::from_secs(2);
 
 /// How long messages wait for accounts.
 #[derive(Debug)]
@@ -36,9 +39,10 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// Locks the accounts, in order, and creates those that are missing. Those that others keep locked come second.
+    /// Locks the accounts, and creates those that are missing. Those that others keep locked come second.
     ///
-    /// No attempt waits for a lock, so a message that has some accounts and wants more is in no deadlock.
+    /// Accounts are locked in order, as by everybody: who waits for one has none behind it, so two messages that want the
+    /// same ones do not wait for each other. Those that were given up come last, and are not waited for.
     pub(super) async fn lock(
         &self,
         tx: &mut MySqlConnection,
@@ -46,23 +50,33 @@ impl Patience {
         settings: &Settings,
         on_corrupt: OnCorrupt,
     ) -> Result<(Books, BTreeSet<AccountId>), StoreError> {
-        let (mut books, mut taken) =
-            Books::lock_free(tx, accounts, accounts, settings, on_corrupt).await?;
-        for pause in PAUSES_MS {
-            if !self.may_wait_for(&taken, Instant::now()) {
-                return Ok((books, taken));
+        let (given_up, awaited) = self.divide(accounts, Instant::now());
+        let until = Instant::now() + WAIT;
+        let (mut books, mut taken) = loop {
+            if let Some(books) = Books::lock_all(tx, &awaited, settings, on_corrupt).await? {
+                break (books, BTreeSet::new());
             }
-            sleep(Duration::from_millis(pause)).await;
-            taken = books.lock_more(tx, taken).await?;
+            if until <= Instant::now() {
+                let had = Books::lock_free(tx, &awaited, &awaited, settings, on_corrupt).await?;
+                self.give_up(&had.1, Instant::now());
+                break had;
+            }
+            sleep(Duration::from_millis(rand::random_range(1..=PAUSE_MAX_MS))).await;
+        };
+        if !given_up.is_empty() {
+            taken.append(&mut books.lock_more(tx, given_up).await?);
         }
-        self.give_up(&taken, Instant::now());
         Ok((books, taken))
     }
 
-    /// Whether there is one among them that was not given up lately.
-    fn may_wait_for(&self, taken: &BTreeSet<AccountId>, now: Instant) -> bool {
+    /// The accounts that were given up lately, and the others.
+    fn divide(
+        &self,
+        accounts: &BTreeSet<AccountId>,
+        now: Instant,
+    ) -> (BTreeSet<AccountId>, BTreeSet<AccountId>) {
         let given_up = self.given_up();
-        taken.iter().any(|account| !given_up.is_contended(account, now))
+        accounts.iter().cloned().partition(|account| given_up.is_contended(account, now))
     }
 
     fn give_up(&self, taken: &BTreeSet<AccountId>, now: Instant) {
@@ -88,11 +102,11 @@ mod tests {
     #[test]
     fn what_was_waited_for_in_vain_is_not_waited_for_again_for_a_while() {
         let (patience, now) = (Patience::default(), Instant::now());
-        assert!(!patience.may_wait_for(&accounts(&[]), now), "all are had");
-        assert!(patience.may_wait_for(&accounts(&["kept"]), now));
-        patience.give_up(&accounts(&["kept"]), now);
-        assert!(!patience.may_wait_for(&accounts(&["kept"]), now));
-        assert!(patience.may_wait_for(&accounts(&["busy", "kept"]), now), "one may be had soon");
-        assert!(patience.may_wait_for(&accounts(&["kept"]), now + GIVEN_UP_FOR));
+        let (kept, free) = (accounts(&["kept"]), accounts(&["free"]));
+        let both = accounts(&["free", "kept"]);
+        assert_eq!(patience.divide(&both, now), (accounts(&[]), both.clone()));
+        patience.give_up(&kept, now);
+        assert_eq!(patience.divide(&both, now), (kept, free));
+        assert_eq!(patience.divide(&both, now + GIVEN_UP_FOR), (accounts(&[]), both));
     }
 }

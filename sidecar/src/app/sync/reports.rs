@@ -78,6 +78,7 @@ impl Batch<'_> {
             in_flight,
             recall: is_idle && (is_over || (lease.recall && !gave_back)),
             reclaim_at: self.reclaim_at(),
+            renewed_at: self.books.now,
             ..lease
         }
     }

@@ -54,8 +54,8 @@ impl Batch<'_> {
         let mut decision = self.decide(&case, current);
         if decision == Decision::Short {
             let account = BTreeSet::from([case.quota.account.clone()]);
-            self.books.load_overdue_reservations(tx, &account).await?;
-            if self.books.end_overdue(&case.quota.account, current, self.settings.on_lost)? {
+            self.books.load_overdue(tx, &account).await?;
+            if self.books.end_overdue(&case.quota.account, current, self.settings)? {
                 case.funds = funds::own(&self.books, &case.quota, terms.price)?;
                 decision = self.decide(&case, current);
             }
@@ -100,10 +100,11 @@ impl Batch<'_> {
     }
 
     fn extend(&mut self, id: u64, units: Split) -> Result<u64, StoreError> {
-        let reclaim_at = self.reclaim_at();
+        let (reclaim_at, renewed_at) = (self.reclaim_at(), self.books.now);
         let lease = self.books.lease_mut(id)?;
         lease.units.extend(units);
         lease.reclaim_at = reclaim_at;
+        lease.renewed_at = renewed_at;
         Ok(id)
     }
 
@@ -126,6 +127,7 @@ impl Batch<'_> {
             granted: units,
             not_after: Some(case.terms.until.map_or(month_end, |until| until.min(month_end))),
             reclaim_at: self.reclaim_at(),
+            renewed_at: self.books.now,
         };
         self.books.insert_lease(tx, new).await
     }
