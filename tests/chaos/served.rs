@@ -38,7 +38,7 @@ pub(crate) async fn everybody_is_served(
     let waiting: Vec<_> = users()
         .into_iter()
         .map(|(user, _)| Actor::new(site, journal, &user, Dice::new(0, 0)))
-        .map(|actor| tokio::spawn(Waiting { actor, round, healed }.is_served()))
+        .map(|actor| tokio::spawn(Waiting { actor, round, healed }.until_served()))
         .collect();
     let mut longest = Duration::ZERO;
     for user in waiting {
@@ -51,7 +51,7 @@ pub(crate) async fn everybody_is_served(
 }
 
 impl Waiting {
-    async fn is_served(self) -> Result<Duration, String> {
+    async fn until_served(self) -> Result<Duration, String> {
         let (user, round) = (&self.actor.user, self.round);
         if is_tight(user) {
             let (amount, key) = ("0.50", format!("round-{round}-{user}"));

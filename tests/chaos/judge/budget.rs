@@ -28,7 +28,7 @@ pub(super) fn count(
     verdict: &mut Verdict,
 ) {
     let is_leased = |service: &Service| service.is_leased() && service.name() == owner.service;
-    if owner.gateway.is_some() || !SERVICES.iter().any(|service| is_leased(service)) {
+    if owner.gateway.is_some() || !SERVICES.iter().any(is_leased) {
         return;
     }
     let lost = match facts.on_lost {

@@ -117,7 +117,7 @@ impl Round<'_> {
         if charge::decide(funds, units) == Verdict::Short {
             if !self.claims.contains(account) {
                 self.short.insert(account.clone());
-            } else if self.books.end_overdue(account, None, &self.settings)? {
+            } else if self.books.end_overdue(account, None, self.settings)? {
                 funds = funds::own(&self.books, quota, terms.price)?;
             }
         }
