@@ -13,8 +13,17 @@ pub(super) async fn execute(id: &str, output: OutputArgs, app: &App) -> Result<(
     if output.json {
         return print_json(&explanations);
     }
-    let texts: Vec<String> = explanations.iter().map(describe).collect();
-    print(&texts.join("\n"))
+    print(&describe_all(&explanations))
+}
+
+/// Ids that others gave may name several things: each is introduced then.
+fn describe_all(explanations: &[Explanation]) -> String {
+    let count = explanations.len();
+    let texts = (1..).zip(explanations).map(|(number, explanation)| match count {
+        1 => describe(explanation),
+        _ => format!("{number} of {count}: {}\n\n{}", explanation.kind, describe(explanation)),
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 /// The parts below each other, with their titles.
@@ -97,7 +106,7 @@ mod tests {
                 ExplainedPart { title: "ledger", rows: ledger },
             ],
         };
-        insta::assert_snapshot!(describe(&explanation), @r"
+        insta::assert_snapshot!(describe_all(std::slice::from_ref(&explanation)), @r"
         billing record
           record     r1
           booked at  2026-11-22 12:00:00.000
@@ -106,6 +115,26 @@ mod tests {
           book            amount  number  entry
           earnings:asset  1.5     -       e1
           user            -1.5    3       e1
+        ");
+    }
+
+    #[test]
+    fn several_things_of_one_name_are_introduced() {
+        let named = |kind, title: &'static str| Explanation {
+            kind,
+            parts: vec![ExplainedPart { title, rows: vec![row(&[("id", "7")])] }],
+        };
+        let both = [named("order", "recharge order"), named("refund", "refund")];
+        insta::assert_snapshot!(describe_all(&both), @r"
+        1 of 2: order
+
+        recharge order
+          id  7
+
+        2 of 2: refund
+
+        refund
+          id  7
         ");
     }
 }

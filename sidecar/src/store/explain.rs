@@ -3,7 +3,7 @@
 //! One query per part of the chain. `[id]` stands for the id that was asked for. A query finds its rows by indexes.
 
 use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, Column as _, Row as _, raw_sql};
+use sqlx::{AssertSqlSafe, Column as _, Row as _, TypeInfo as _, raw_sql};
 
 use crate::store::StoreError;
 use crate::store::column::bytes_text;
@@ -37,9 +37,16 @@ fn facts(row: &MySqlRow) -> Result<Facts, StoreError> {
     let mut facts = Vec::new();
     for column in row.columns() {
         let value: Option<String> = row.try_get_unchecked(column.ordinal())?;
+        let is_time = column.type_info().name() == "DATETIME";
+        let value = value.map(|value| if is_time { utc(&value) } else { value });
         facts.extend(value.map(|value| (column.name().to_owned(), value)));
     }
     Ok(facts)
+}
+
+/// A time of the database as RFC 3339 writes it: the books are kept in UTC, whatever zone months are of.
+fn utc(time: &str) -> String {
+    format!("{}Z", time.replacen(' ', "T", 1))
 }
 
 pub(crate) const RECORD: Chain = &[
@@ -122,7 +129,7 @@ pub(crate) const LEASE: Chain = &[
               CASE state
                 WHEN 'open' THEN IF(recall = 1, 'recalled: its gateway is asked to give unused units back', 'its gateway may spend from it')
                 WHEN 'closed' THEN 'its gateway gave it back, or another lease followed it'
-                ELSE CONCAT('its gateway was silent until ', reclaim_at)
+                ELSE CONCAT('its gateway was silent until ', REPLACE(reclaim_at, ' ', 'T'), 'Z')
               END AS why,
               CONCAT(free_granted, ' free, ', paid_granted, ' paid') AS granted,
               CONCAT(free_used, ' free, ', paid_used, ' paid') AS used,

@@ -36,6 +36,9 @@ async fn a_record_leads_to_its_lease_message_ledger_and_price() {
     let told = farebox.explain(&record).await;
     assert_eq!(told.kind, "record");
     assert_eq!(values(&told, "billing record", "source"), ["lease"]);
+    let booked_at = values(&told, "billing record", "booked at")[0];
+    assert!(booked_at.ends_with('Z'), "{booked_at}");
+    chrono::DateTime::parse_from_rfc3339(booked_at).unwrap();
     assert_eq!(values(&told, "lease", "lease"), [lease.as_str()]);
     assert_eq!(values(&told, "sync message", "gateway"), ["edge-1"]);
     assert_eq!(values(&told, "sync message", "instance"), [edge.request.instance.as_str()]);
@@ -47,7 +50,9 @@ async fn a_record_leads_to_its_lease_message_ledger_and_price() {
     farebox.expire(lease.parse().unwrap()).await;
     let told = farebox.explain(&lease).await;
     assert_eq!((told.kind, values(&told, "lease", "state")), ("lease", vec!["expired"]));
-    assert!(values(&told, "lease", "why")[0].starts_with("its gateway was silent until "));
+    let why = values(&told, "lease", "why")[0];
+    let since = why.strip_prefix("its gateway was silent until ").unwrap();
+    chrono::DateTime::parse_from_rfc3339(since).unwrap();
     assert_eq!(values(&told, "charged in all", "units"), ["3"]);
     assert_eq!(values(&told, "newest records", "record"), [record.as_str()]);
 }
