@@ -145,7 +145,7 @@ fn every_series_but_what_the_database_knows_is_there_from_the_start() {
     let recharge = 6 + 2 + 2 + 1 + 8 + 7 + 3 * 4 + 3;
     // Checks, deducts and amounts of two services and of all others.
     let charging = 3 * (3 + 3 + 3);
-    let (locks, hints, transactions) = (3, 3, 6 + 1);
+    let (locks, hints, transactions) = (3, 3, 7 + 1);
     let invariants = 32;
     let (lost, left_out) = (2 * 2, 3);
     let overload = 5 + 3;

@@ -11,14 +11,14 @@ const STORY_LINES_MAX: usize = 20;
 /// The model stays small enough to be believed.
 const MODEL_LINES_MAX: usize = 200;
 
-/// What must come up in the stories, or the histories prove little.
+/// What must come up in the stories (`*`: any number), or the histories prove little.
 const CORNERS: [&str; 16] = [
     "goes on",
     "answered 402",
     "answered 503",
     "call at edge-2/1 fails",
     "is lost",
-    "the reply to message 1 is lost",
+    "the reply to message * is lost",
     "is given up",
     "again reaches the sidecar",
     "is killed",
@@ -38,9 +38,15 @@ fn books_are_right_in_every_history() {
         Err(counterexample) => panic!("{counterexample:?}"),
     };
     for corner in CORNERS {
-        let comes_up = |story: &&Vec<String>| story.iter().any(|line| line.contains(corner));
+        let comes_up = |story: &&Vec<String>| story.iter().any(|line| tells(line, corner));
         assert!(stories.iter().any(|story| comes_up(&story)), "no history has: {corner}");
     }
+}
+
+/// Whether a line holds these words; `*` stands for a number.
+fn tells(line: &str, words: &str) -> bool {
+    let (before, after) = words.split_once('*').unwrap_or((words, ""));
+    line.split_once(before).is_some_and(|(_, rest)| rest.contains(after))
 }
 
 #[test]

@@ -291,7 +291,12 @@ impl Run {
             return;
         }
         let asked = want(ACCOUNTS[account], SERVICES[service].0, self.random.random_range(1..9), 1);
-        let Ok(grant) = self.edge.want(asked).await else { return };
+        // A want that is refused has taken back what ran out, all the same.
+        let cover = self.model.cover(account, service, 1);
+        let Ok(grant) = self.edge.want(asked).await else {
+            assert!(!matches!(cover, Cover::Paid(..)), "{cover:?}");
+            return;
+        };
         let (free, available) = self.model.funds(account, service);
         let units = (grant.free_units, grant.paid_units);
         let money = SERVICES[service].2.unwrap_or(0) * i64::try_from(units.1).unwrap();
