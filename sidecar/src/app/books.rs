@@ -393,6 +393,7 @@ impl Books {
             not_after: new.not_after,
             reclaim_at: new.reclaim_at,
             renewed_at: new.renewed_at,
+            is_named: false,
         };
         self.leases.insert(id, Tracked::new(lease));
         Ok(id)

@@ -81,15 +81,18 @@ pub(crate) struct StoredLease {
     pub(crate) recall: bool,
     pub(crate) not_after: Option<DateTime<Utc>>,
     pub(crate) reclaim_at: DateTime<Utc>,
-    /// When its gateway last named it, or was lent it.
+    /// When its gateway last named it, or was lent units of it.
     pub(crate) renewed_at: DateTime<Utc>,
+    /// Whether its gateway has ever named it.
+    pub(crate) is_named: bool,
 }
 
 const COLUMNS: &str = "lease.lease_id, lease.gateway_id, CAST(lease.epoch AS UNSIGNED) AS epoch, lease.user_id, \
      lease.service_name, lease.route_price, lease.price, lease.price_version_id, lease.reset_month, lease.free_granted, \
      lease.paid_granted, lease.free_used, lease.paid_used, lease.free_returned, lease.paid_returned, lease.free_lost, \
      lease.paid_lost, lease.untold_lost, lease.lost_record_id, lease.late_used, \
-     lease.in_flight, lease.state, lease.recall, lease.not_after, lease.reclaim_at, lease.renewed_at";
+     lease.in_flight, lease.state, lease.recall, lease.not_after, lease.reclaim_at, \
+     lease.renewed_at, lease.is_named";
 
 fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
     let columns = Columns::new(row, TABLE, "lease_id");
@@ -122,6 +125,7 @@ fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
         not_after: columns.time_or_null("not_after")?,
         reclaim_at: columns.time("reclaim_at")?,
         renewed_at: columns.time("renewed_at")?,
+        is_named: columns.flag("is_named")?,
     })
 }
 
@@ -208,8 +212,8 @@ pub(crate) async fn insert(
     let inserted = sqlx::query(
         "INSERT INTO lease
            (gateway_id, epoch, user_id, service_name, route_price, price, price_version_id, reset_month, free_granted,
-            paid_granted, state, open_key, not_after, reclaim_at, renewed_at, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
+            paid_granted, state, open_key, not_after, reclaim_at, renewed_at, is_named, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, 0, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
     )
     .bind(lease.gateway.as_str())
     .bind(lease.epoch)
@@ -250,6 +254,7 @@ struct LeaseUpdate<'a> {
     recall: u8,
     reclaim_at: String,
     renewed_at: String,
+    is_named: u8,
 }
 
 /// Writes what changed on leases whose accounts are locked.
@@ -280,6 +285,7 @@ pub(crate) async fn update(
             recall: lease.recall.into(),
             reclaim_at: time_text(lease.reclaim_at),
             renewed_at: time_text(lease.renewed_at),
+            is_named: lease.is_named.into(),
         })
         .collect();
     let changed = sqlx::query(
@@ -300,7 +306,8 @@ pub(crate) async fn update(
            state VARCHAR(8) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.state',
            recall TINYINT PATH '$.recall',
            reclaim_at DATETIME(3) PATH '$.reclaim_at',
-           renewed_at DATETIME(3) PATH '$.renewed_at'
+           renewed_at DATETIME(3) PATH '$.renewed_at',
+           is_named TINYINT PATH '$.is_named'
          )) AS new
          STRAIGHT_JOIN lease ON lease.lease_id = new.id
          SET lease.free_granted = new.free_granted, lease.paid_granted = new.paid_granted,
@@ -310,7 +317,7 @@ pub(crate) async fn update(
              lease.untold_lost = new.untold_lost, lease.lost_record_id = new.lost_record, lease.late_used = new.late_used, lease.in_flight = new.in_flight,
              lease.open_key = IF(new.state = 'open', lease.open_key, NULL),
              lease.state = new.state, lease.recall = new.recall, lease.reclaim_at = new.reclaim_at,
-             lease.renewed_at = new.renewed_at,
+             lease.renewed_at = new.renewed_at, lease.is_named = GREATEST(lease.is_named, new.is_named),
              lease.updated_at = UTC_TIMESTAMP(3)",
     )
     .bind(json(&updates))
@@ -318,6 +325,29 @@ pub(crate) async fn update(
     .await?
     .rows_affected();
     require_changed(TABLE, leases.len(), changed)
+}
+
+/// Notes that their gateway knows these leases, although their accounts could not be locked. Rows that somebody has locked
+/// are left as they are.
+pub(crate) async fn note_named(
+    connection: &mut MySqlConnection,
+    leases: &[u64],
+) -> Result<(), StoreError> {
+    for lease in leases {
+        let free = sqlx::query(
+            "SELECT lease_id FROM lease WHERE lease_id = ? AND is_named = 0 FOR UPDATE SKIP LOCKED",
+        )
+        .bind(lease)
+        .fetch_optional(&mut *connection)
+        .await?;
+        if free.is_some() {
+            sqlx::query("UPDATE lease SET is_named = 1 WHERE lease_id = ?")
+                .bind(lease)
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    Ok(())
 }
 
 /// Recalls the open leases of a gateway's earlier processes and lets them run out after `grace`, unless they are renewed.

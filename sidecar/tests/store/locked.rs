@@ -56,6 +56,8 @@ async fn a_message_goes_on_without_a_locked_account_and_its_usage_is_charged_onc
     assert_eq!((refusal.soon, refusal.code), (true, 190_402), "to be asked again, not refused");
     assert_eq!(farebox.quotas("open").await, "asset 10+13/100");
     assert_eq!(farebox.quotas("locked").await, "asset 0+9/100");
+    let named = "SELECT is_named FROM lease ORDER BY lease_id";
+    assert_eq!(farebox.database.rows(named).await, ["1", "1"], "its gateway has it");
     let after = left_out();
     assert!(before.iter().zip(&after).all(|(before, after)| before < after), "{after:?}");
 

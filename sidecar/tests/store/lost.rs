@@ -123,6 +123,21 @@ async fn what_a_living_gateway_does_not_know_of_is_not_charged() {
     }
 }
 
+/// A message may come late, and tell nothing of what was used since it was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_its_gateway_named_once_is_charged_although_the_process_was_heard_later() {
+    let farebox = fixture().await;
+    farebox.credit("u", "1").await;
+    let mut edge = farebox.gateway("edge-1");
+    let lease = edge.want(want("u", "asset", 5, 5)).await.unwrap().lease;
+    edge.report(used(lease, 1)).await;
+    let long_ago = "UPDATE lease SET renewed_at = renewed_at - INTERVAL 16 SECOND";
+    farebox.database.run(long_ago).await;
+    farebox.expire(lease).await;
+    assert_eq!(farebox.database.rows("SELECT free_lost, paid_lost FROM lease").await, ["2 2"]);
+    farebox.assert_sound().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_gateway_and_a_call_in_want_find_the_units_charged() {
     let farebox = fixture().await;

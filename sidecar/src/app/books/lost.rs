@@ -54,12 +54,13 @@ impl Books {
         Ok(())
     }
 
-    /// Whether the gateway's process went on without the lease. It may spend for `ttl` from a lease that it does not name;
-    /// if it was heard later, it has told all that it used. So it is with a grant that never reached it.
+    /// Whether the grant never reached the gateway: its process never named the lease, and was heard when it could not spend
+    /// from it any more. One that it named once is not forgotten: what is heard may be old, and come late.
     fn is_forgotten(&self, lease: &StoredLease, ttl: Duration) -> bool {
         let process = (lease.gateway.clone(), lease.epoch);
         let ttl = TimeDelta::from_std(ttl).unwrap_or(TimeDelta::MAX);
-        self.last_seen.get(&process).is_some_and(|&heard| ttl * 3 / 2 < heard - lease.renewed_at)
+        let heard = self.last_seen.get(&process);
+        !lease.is_named && heard.is_some_and(|&heard| ttl * 3 / 2 < heard - lease.renewed_at)
     }
 
     /// Takes a lease back from a silent gateway: what it holds goes back to the account, or is charged.

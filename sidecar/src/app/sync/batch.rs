@@ -149,6 +149,10 @@ impl<'a> Batch<'a> {
                 Isolation::ItemByItem => self.apply_alone(tx, item).await?,
             }
         }
+        let reports = self.request.reports.iter();
+        let unheard = reports.filter(|report| self.is_taken(Item::Report(report)));
+        let unheard: Vec<u64> = unheard.map(|report| report.lease).collect();
+        lease::note_named(tx, &unheard).await?;
         self.books.store(tx).await
     }
 

@@ -79,6 +79,7 @@ impl Batch<'_> {
             recall: is_idle && (is_over || (lease.recall && !gave_back)),
             reclaim_at: self.reclaim_at(),
             renewed_at: self.books.now,
+            is_named: true,
             ..lease
         }
     }
