@@ -1,6 +1,7 @@
 //! One campaign, from the first process to the verdict.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::catalog::{CLIENTS, LEASE_TTL_MS, users};
 use crate::control::Control;
 use crate::inflict::{self, Log};
-use crate::journal::Journal;
+use crate::journal::{Entry, Journal};
 use crate::judge::{Breach, Facts, Kind, judge, on_path};
 use crate::plan::{Dice, GATEWAYS, Part, Plan, What};
 use crate::report::Report;
@@ -36,7 +37,10 @@ pub(crate) async fn run(plan: Plan, control: Control, progress: &dyn Fn(&str)) -
     let broken = outcome.as_ref().map_or(true, |report| !report.breaches.is_empty());
     if broken && control == Control::None {
         let kept = site.keep(&format!("farebox-chaos-{}", std::process::id()))?;
-        progress(&format!("logs and a dump of the database are kept in {}", kept.display()));
+        progress(&format!(
+            "logs, calls and the rows of the database are kept in {}",
+            kept.display()
+        ));
     }
     outcome
 }
@@ -86,6 +90,7 @@ async fn on_site(site: &Arc<Site>, plan: Plan, progress: &dyn Fn(&str)) -> Resul
         allowed,
         ..facts(site, &journal, &log).await?
     };
+    fs::write(site.folder().join("calls.log"), calls(&facts)?)?;
     let verdict = judge(&facts);
     breaches.extend(seen.breaches.iter().cloned());
     breaches.extend(journal.contradictions().into_iter().map(contradiction));
@@ -146,6 +151,16 @@ impl Crowd {
         }
         Ok(actors)
     }
+}
+
+/// What clients and witnesses say of each call, a line of JSON each: what a breach is looked up in.
+fn calls(facts: &Facts) -> Result<String> {
+    let line = |call: &Entry| {
+        let (arrived_ms, pass) = (facts.arrivals.get(&call.id), facts.passes.get(&call.id));
+        let line = json!({ "call": call, "arrived_ms": arrived_ms, "pass": pass });
+        serde_json::to_string(&line).map(|line| line + "\n")
+    };
+    Ok(facts.entries.iter().map(line).collect::<Result<_, _>>()?)
 }
 
 /// Collects what everybody knows.

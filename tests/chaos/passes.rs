@@ -7,6 +7,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use farebox_core::money::Nanos;
+use serde::Serialize;
 
 use crate::plan::GATEWAYS;
 use crate::site::{Site, gateway_name};
@@ -17,7 +18,7 @@ pub(crate) const FORMAT: &str = "\n%REQ(X-CALL-ID)% %UPSTREAM_REQUEST_ATTEMPT_CO
     %RESPONSE_CODE_DETAILS% %RESP(X-FAREBOX-CHARGE)%\n";
 
 /// A call as its gateway saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Pass {
     /// The filter let it through: it was sent upstream, or its answer tells its price.
     pub(crate) is_admitted: bool,

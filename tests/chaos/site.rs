@@ -27,10 +27,9 @@ use crate::plan::{GATEWAYS, OnLost, Part, SIDECARS, Wire};
 /// Set once this process has mounts of its own.
 pub(crate) const OWN_MOUNTS: &str = "FAREBOX_CHAOS_OWN_MOUNTS";
 
-/// Leases whose units were charged although nobody had reported them.
-const TAKEN_BACK: &str = "SELECT lease_id, gateway_id, epoch, user_id, service_name, paid_granted, paid_used, paid_returned,
-    paid_lost, free_granted, free_lost, late_used, in_flight, state, recall, created_at, updated_at, reclaim_at
-  FROM lease WHERE 0 < free_lost + paid_lost ORDER BY updated_at";
+/// What is kept of a database that has a breach.
+const TABLES: &str = "SELECT table_name FROM information_schema.tables
+  WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'";
 
 /// Room on the database's disk.
 const DISK: &str = "size=400m";
@@ -211,17 +210,15 @@ impl Site {
                 fs::copy(&path, kept.join(name))?;
             }
         }
-        let dump = Command::new("mariadb-dump")
-            .args(["--no-defaults", "--user=root", "--single-transaction", "--socket"])
-            .arg(self.folder().join("mariadb.sock"))
-            .arg(farebox_tests::database::SCHEMA)
-            .output();
-        if let Ok(dump) = dump {
-            fs::write(kept.join("database.sql"), dump.stdout)?;
+        for table in self.database.sql(TABLES)?.concat() {
+            let head = self.database.sql(&format!(
+                "SELECT column_name FROM information_schema.columns
+                 WHERE table_schema = DATABASE() AND table_name = '{table}' ORDER BY ordinal_position"
+            ))?;
+            let rows = self.database.sql(&format!("SELECT * FROM `{table}`"))?;
+            let lines = std::iter::once(head.concat()).chain(rows).map(|row| row.join("\t") + "\n");
+            fs::write(kept.join(table).with_extension("tsv"), lines.collect::<String>())?;
         }
-        // Not every machine has the program that dumps; what was taken back is asked about most.
-        let taken = self.database.sql(TAKEN_BACK)?.into_iter().map(|row| row.join(" ") + "\n");
-        fs::write(kept.join("taken-back.txt"), taken.collect::<String>())?;
         Ok(kept)
     }
 }
