@@ -124,6 +124,15 @@ impl Sent {
     pub fn sets(&self) -> impl Iterator<Item = usize> {
         self.places.values().chain(self.lines.values()).copied()
     }
+
+    /// The sets of what a reply does not acknowledge: the sidecar has left it out.
+    pub fn sets_left_out(&self, reply: &SyncReply) -> BTreeSet<usize> {
+        let acked: BTreeSet<u64> = reply.acks.iter().map(|ack| ack.lease).collect();
+        let leases = self.places.iter().filter(|(lease, _)| !acked.contains(lease));
+        let acked: BTreeSet<u64> = reply.journal_acks.iter().map(|ack| ack.line).collect();
+        let lines = self.lines.iter().filter(|(line, _)| !acked.contains(line));
+        leases.chain(lines).map(|(_, set)| *set).collect()
+    }
 }
 
 /// Adds to a draft what the records of a set have to say: unreported usage, renewals, returns, refills.

@@ -91,6 +91,7 @@ pub struct Worker {
     next_report_ms: u64,
     /// When this VM last said anything.
     said_at_ms: u64,
+    heartbeat_ms: u64,
     ticks_fast: bool,
 }
 
@@ -123,6 +124,7 @@ impl Worker {
             talk_until_ms: 0,
             next_report_ms: 0,
             said_at_ms: 0,
+            heartbeat_ms: leading::HEARTBEAT_MS,
             ticks_fast: false,
         }
     }

@@ -8,7 +8,8 @@ use farebox_core::order::from_minor_units;
 use serde_json::Value;
 
 use crate::catalog::BUDGETED;
-use crate::judge::{Account, Charged, Owner};
+use crate::journal::Journal;
+use crate::judge::{Account, Charged, Owner, TakenBack};
 use crate::plan::GATEWAYS;
 use crate::site::{Site, gateway_name};
 
@@ -47,6 +48,25 @@ pub(crate) fn charged(site: &Site) -> Result<BTreeMap<Owner, Charged>> {
         *sum = sum.plus(charged).context("a sum out of range")?;
     }
     Ok(all)
+}
+
+/// Leases that were taken back although their gateways had named them: when they were last heard of, and when they were
+/// due. Times are the database's, whose clock is this machine's.
+const TAKEN_BACK: &str = "SELECT lease_id, user_id, service_name, gateway_id,
+    TIMESTAMPDIFF(MICROSECOND, '1970-01-01', renewed_at) DIV 1000,
+    TIMESTAMPDIFF(MICROSECOND, '1970-01-01', reclaim_at) DIV 1000
+  FROM lease WHERE state = 'expired' AND is_named = 1";
+
+/// Leases that were taken back, in milliseconds since the campaign began.
+pub(crate) fn taken_back(site: &Site, journal: &Journal) -> Result<Vec<TakenBack>> {
+    let rows = site.database.sql(TAKEN_BACK)?.into_iter();
+    rows.map(|row| {
+        let [lease, user, service, gateway, heard, due] = fields(row)?;
+        let since = |time: &str| Ok::<_, anyhow::Error>(journal.since(time.parse()?));
+        let silent = (since(&heard)?, since(&due)?);
+        Ok(TakenBack { lease: lease.parse()?, owner: owner(user, service, &gateway), silent })
+    })
+    .collect()
 }
 
 fn owner(user: String, service: String, gateway: &str) -> Owner {

@@ -183,6 +183,7 @@ async fn facts(site: &Site, journal: &Journal, log: &Log) -> Result<Facts> {
         accounts: books::accounts(site)?,
         money_in,
         deaths: log.deaths(),
+        taken_back: books::taken_back(site, journal)?,
         price_changes: changes.map(|fault| (fault.begun_ms, fault.healed_ms)).collect(),
         troubles: (0..GATEWAYS).map(|gateway| on_path(gateway, &faults)).collect(),
         reclaim_ms: 2 * LEASE_TTL_MS,

@@ -12,6 +12,7 @@ use farebox_tests::link::Weather;
 use serde::Serialize;
 
 use crate::journal::Journal;
+use crate::judge::Death;
 use crate::plan::{Fault, Part, Trouble, What};
 use crate::site::{Site, other_sidecar_of, sidecar_of};
 
@@ -34,6 +35,8 @@ pub(crate) struct Inflicted {
     pub(crate) kind: &'static str,
     /// Milliseconds since the campaign began.
     pub(crate) begun_ms: u64,
+    /// When the process that it ended was gone, if it ended one: on a busy machine that takes a while.
+    pub(crate) gone_ms: Option<u64>,
     /// When everything it had broken worked again.
     pub(crate) healed_ms: u64,
     /// Why it could not be done, if so.
@@ -50,12 +53,13 @@ impl Log {
         self.0.lock().map(|log| log.clone()).unwrap_or_default()
     }
 
-    /// When which gateway was ended without draining.
-    pub(crate) fn deaths(&self) -> Vec<(usize, u64)> {
+    /// Which gateways were ended without draining.
+    pub(crate) fn deaths(&self) -> Vec<Death> {
         let faults = self.all().into_iter();
         let deaths = faults.filter_map(|fault| match fault.what {
             What::Kill(Part::Gateway(gateway)) | What::Restart(Part::Gateway(gateway)) => {
-                Some((gateway, fault.begun_ms))
+                let gone_ms = fault.gone_ms.unwrap_or(fault.healed_ms);
+                Some(Death { gateway, begun_ms: fault.begun_ms, gone_ms })
             }
             _ => None,
         });
@@ -94,23 +98,32 @@ pub(crate) async fn round(
 async fn one(site: &Site, journal: &Journal, log: &Log, fault: Fault) {
     tokio::time::sleep(Duration::from_millis(fault.at_ms)).await;
     let begun_ms = journal.now_ms();
+    let gone_ms = ended_by(fault.what).map(|(part, at_once)| {
+        site.end(part, at_once);
+        journal.now_ms()
+    });
     let outcome = inflict(site, fault.what, Duration::from_millis(fault.length_ms)).await;
     let failed = outcome.err().map(|err| format!("{err:#}"));
     let (what, kind) = (fault.what, fault.what.kind());
-    log.add(Inflicted { what, kind, begun_ms, healed_ms: journal.now_ms(), failed });
+    log.add(Inflicted { what, kind, begun_ms, gone_ms, healed_ms: journal.now_ms(), failed });
+}
+
+/// Which part a fault ends first, and whether it does so at once.
+fn ended_by(what: What) -> Option<(Part, bool)> {
+    match what {
+        What::Kill(part) => Some((part, true)),
+        What::Restart(part) => Some((part, false)),
+        _ => None,
+    }
 }
 
 async fn inflict(site: &Site, what: What, length: Duration) -> Result<()> {
     match what {
         What::Kill(part) => {
-            site.end(part, true);
             tokio::time::sleep(length).await;
             start(site, part).await
         }
-        What::Restart(part) => {
-            site.end(part, false);
-            start(site, part).await
-        }
+        What::Restart(part) => start(site, part).await,
         What::Pause(part) => {
             site.process(part).pause();
             tokio::time::sleep(length).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use farebox_core::money::Nanos;
 use serde::Serialize;
@@ -48,6 +48,7 @@ pub(crate) type Counts = BTreeMap<(&'static str, Outcome), u64>;
 #[derive(Debug)]
 pub(crate) struct Journal {
     began: Instant,
+    began_unix: Duration,
     next: AtomicU64,
     entries: Mutex<Vec<Entry>>,
     counts: Mutex<Counts>,
@@ -61,6 +62,7 @@ impl Journal {
     pub(crate) fn new() -> Self {
         Self {
             began: Instant::now(),
+            began_unix: UNIX_EPOCH.elapsed().unwrap_or_default(),
             next: AtomicU64::new(1),
             entries: Mutex::default(),
             counts: Mutex::default(),
@@ -83,6 +85,12 @@ impl Journal {
     /// The same for another moment.
     pub(crate) fn at(&self, moment: Instant) -> u64 {
         let since = moment.saturating_duration_since(self.began);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The same for a time that a database tells, in milliseconds since 1970.
+    pub(crate) fn since(&self, unix_ms: u64) -> u64 {
+        let since = Duration::from_millis(unix_ms).saturating_sub(self.began_unix);
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 

@@ -96,6 +96,25 @@ pub(crate) struct Account {
 /// A stretch of time, in milliseconds since the campaign began.
 pub(crate) type Stretch = (u64, u64);
 
+/// The end of a gateway without draining.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Death {
+    pub(crate) gateway: usize,
+    /// When it began: from then on it may have reported nothing any more.
+    pub(crate) begun_ms: u64,
+    /// When the process was gone: until then it may have served.
+    pub(crate) gone_ms: u64,
+}
+
+/// A lease that its gateway had named, and that was taken back because nobody heard of it any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TakenBack {
+    pub(crate) lease: u64,
+    pub(crate) owner: Owner,
+    /// When it was last heard of, and when it was due.
+    pub(crate) silent: Stretch,
+}
+
 /// Everything that is known after a campaign.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
@@ -108,8 +127,10 @@ pub(crate) struct Facts {
     pub(crate) accounts: BTreeMap<String, Account>,
     /// Money that came, less money that went back, by user.
     pub(crate) money_in: BTreeMap<String, Nanos>,
-    /// When which gateway was ended without draining.
-    pub(crate) deaths: Vec<(usize, u64)>,
+    /// Which gateways were ended without draining.
+    pub(crate) deaths: Vec<Death>,
+    /// Leases that were taken back.
+    pub(crate) taken_back: Vec<TakenBack>,
     /// When the way from each gateway to its books was broken.
     pub(crate) troubles: Vec<Vec<Stretch>>,
     /// The longest such stretch that leases outlive.
@@ -193,7 +214,7 @@ impl fmt::Display for Owner {
 
 impl Verdict {
     fn count(&mut self, facts: &Facts, owner: &Owner, is_exact: bool) {
-        let is_killed = |gateway| facts.deaths.iter().any(|(dead, _)| *dead == gateway);
+        let is_killed = |gateway| facts.deaths.iter().any(|death| death.gateway == gateway);
         let calls = facts.entries.iter().filter(|entry| Owner::of(entry) == *owner);
         let is_steady = !calls.filter_map(|entry| entry.gateway).any(is_killed);
         self.sums += 1;
@@ -229,13 +250,18 @@ pub(crate) fn judge(facts: &Facts) -> Verdict {
     contradictions(facts, &mut verdict);
     allowed::judge(facts, &mut verdict);
     budget::judge(facts, &mut verdict);
+    taken::silence(facts, &mut verdict);
     verdict
 }
 
-/// When a gateway that ended at `death` may have drawn units that it did not report: one interval and one round trip
-/// before it, and, where its way to the books was broken by then, since that began.
+/// A message comes within an interval and a round trip. One that leaves an account out, because somebody has it locked, is
+/// followed by the next one, which has it.
+const UNREPORTED_MS: u64 = 2 * (SYNC_INTERVAL_MS + SIDECAR_TIMEOUT_MS);
+
+/// When a gateway that ended at `death` may have drawn units that it did not report: two intervals and round trips before
+/// it, and, where its way to the books was broken by then, since that began.
 pub(crate) fn exposed_since(troubles: &[Stretch], death: u64) -> u64 {
-    let before = SYNC_INTERVAL_MS + SIDECAR_TIMEOUT_MS;
+    let before = UNREPORTED_MS;
     let mut since = death.saturating_sub(before);
     loop {
         let reaching = troubles.iter().filter(|(from, to)| *from < death && since <= *to);
@@ -309,14 +335,21 @@ fn money(facts: &Facts, user: &str, verdict: &mut Verdict) {
         verdict.breaches.push(Breach { kind, text });
     }
     verdict.owed_late = verdict.owed_late.checked_add(owed_late).unwrap_or(Nanos::MAX);
-    let silent = facts.troubles.iter().any(|troubles| facts.reclaim_ms <= longest(troubles));
-    let is_overspent = owed != Some(owed_late) || (owed_late != Nanos::ZERO && !silent);
+    let came_late = mine().filter(|(_, charged)| charged.owed_late != Nanos::ZERO);
+    let is_excused = came_late.into_iter().all(|(owner, _)| was_cut_off(facts, owner));
+    let is_overspent = owed != Some(owed_late) || !is_excused;
     if is_overspent {
         let text = format!(
             "{user}: units worth {owed:?} were spent without money for them, {owed_late} of it reported after the lease was taken back; `farebox account show {user}`"
         );
         verdict.breaches.push(Breach { kind: Kind::Overspend, text });
     }
+}
+
+/// Whether faults kept the reports of a sum's gateway away for so long that leases were taken back.
+fn was_cut_off(facts: &Facts, owner: &Owner) -> bool {
+    let troubles = facts.troubles.get(owner.gateway.unwrap_or(BUDGETED));
+    troubles.is_some_and(|troubles| facts.reclaim_ms <= longest(troubles))
 }
 
 /// A call that was refused did not reach the upstream; one that was served did.

@@ -111,7 +111,9 @@ async fn look_at_budget(site: &Site, journal: &Journal, notes: &Notes) {
 pub(crate) async fn allowed(site: &Site, log: &Log) -> Result<BTreeMap<usize, u64>> {
     let deaths = log.deaths();
     let mut allowed = BTreeMap::new();
-    for gateway in (0..GATEWAYS).filter(|gateway| deaths.iter().all(|(dead, _)| dead != gateway)) {
+    for gateway in
+        (0..GATEWAYS).filter(|gateway| deaths.iter().all(|death| death.gateway != *gateway))
+    {
         let units = stat(site, gateway, ALLOWED).await;
         allowed
             .insert(gateway, units.with_context(|| format!("no {ALLOWED} of gateway {gateway}"))?);

@@ -115,11 +115,8 @@ impl Worker {
     ) {
         let header = control::load(host).zip(control::next_seq(host));
         let Some((control, seq)) = header else { return self.fail(host, &keys, now) };
-        while draft.reports.len() < SYNC_ITEMS_MAX
-            && let Some((_, report)) = self.orphans.pop_first()
-        {
-            draft.reports.push(report);
-        }
+        let room = SYNC_ITEMS_MAX.saturating_sub(draft.reports.len());
+        draft.reports.extend(self.orphans.values().take(room).cloned());
         let sent = Sent::new(draft, self.header(&control, seq), now);
         self.said_at_ms = now;
         self.dispatch(host, Question { sent, keys, is_report }, now);
@@ -177,6 +174,7 @@ impl Worker {
     fn on_reply(&mut self, host: &impl Host, question: Question, reply: &SyncReply, now: u64) {
         host.count(Stat::SyncOk, 1);
         self.heard(now);
+        self.note_ttl(reply);
         let Some(seed) = self.seed(host) else { return };
         if question.sent.request.epoch != reply.epoch {
             control::set_epoch(host, reply.epoch);
@@ -186,8 +184,11 @@ impl Worker {
             self.measure(host, question.sent.sets(), now);
             self.publish_lent(host, now);
         }
+        // What goes back whole is said until it was heard: nobody here remembers it otherwise.
+        self.orphans.retain(|lease, _| reply.acks.iter().all(|ack| ack.lease != *lease));
         self.orphans.extend(applied.orphans.into_iter().map(|report| (report.lease, report)));
         self.recalled.extend(applied.recalled);
+        report_again(host, question.sent.sets_left_out(reply));
         for key in &question.keys {
             self.waiting.set_phase(key, next_phase(key, reply, &applied.unplaced, now));
             self.serve(host, seed, key, now);
@@ -220,8 +221,10 @@ impl Worker {
         host.count(Stat::SyncFailed, 1);
         self.away_until_ms = now.saturating_add(AWAY_MS);
         let Question { sent, keys, is_report } = question;
-        if is_report && repeats {
-            self.unanswered = Some(sent);
+        let given_up =
+            if is_report && repeats { self.unanswered.replace(sent) } else { Some(sent) };
+        if let Some(sent) = given_up {
+            report_again(host, sent.sets());
         }
         self.fail(host, &keys, now);
     }
@@ -252,6 +255,12 @@ impl Worker {
             }
         }
     }
+}
+
+/// Has the leader's next message tell what a message told in vain.
+pub(super) fn report_again(host: &impl Host, sets: impl IntoIterator<Item = usize>) {
+    let sets: BTreeSet<usize> = sets.into_iter().collect();
+    sets.into_iter().for_each(|set| control::mark_changed(host, set));
 }
 
 /// Writes an answer that is of no use to the log.

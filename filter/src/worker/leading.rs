@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use farebox_core::limits::SYNC_ITEMS_MAX;
+use farebox_core::wire::SyncReply;
 
-use super::asking::Question;
+use super::asking::{Question, report_again};
 use super::strict::SENDS_MAX;
 use super::{Next, Worker, turn_away};
 use crate::answer::Reason;
@@ -15,9 +16,12 @@ use crate::table;
 
 /// How long a process that held leases keeps talking to the sidecar, so that recalls reach it.
 const TALK_MS: u64 = 5_000;
-/// A process that has nothing to say says so this often: the sidecar has to tell one that stands idle from one that is
-/// gone. What it does not know of, because a grant never arrived, is then not charged to anybody as lost.
-const HEARTBEAT_MS: u64 = 5_000;
+/// A process that has nothing to say says so this often, and a quarter of its leases' time once it knows that: the sidecar
+/// has to tell one that stands idle from one that is gone. What it does not know of, because a grant never arrived, is then
+/// not charged to anybody as lost; for that it has to be heard between one and a half and two of these times.
+pub(super) const HEARTBEAT_MS: u64 = 2_000;
+/// Never more seldom than this.
+const HEARTBEAT_MAX_MS: u64 = 5_000;
 /// Ticks while calls wait for units that are on their way back, or the budget is close.
 const FAST_TICK_MS: u64 = 20;
 
@@ -73,12 +77,14 @@ impl Worker {
         let slack = self.config.sync_interval_ms >> 2;
         self.next_report_ms =
             now.saturating_add(self.config.sync_interval_ms).saturating_sub(slack);
-        if let Some(sent) = self.unanswered.take()
-            && self.may_repeat(&sent, now)
-        {
-            // The gauges stay true while nothing can be reported.
-            self.measure(host, control::changed(host), now);
-            return self.dispatch(host, Question { sent, keys: Vec::new(), is_report: true }, now);
+        if let Some(sent) = self.unanswered.take() {
+            if self.may_repeat(&sent, now) {
+                // The gauges stay true while nothing can be reported.
+                self.measure(host, control::changed(host), now);
+                let question = Question { sent, keys: Vec::new(), is_report: true };
+                return self.dispatch(host, question, now);
+            }
+            report_again(host, sent.sets());
         }
         let sets = self.sweep();
         let mut draft = self.collect(host, sets, now);
@@ -92,9 +98,18 @@ impl Worker {
         if self.said_at_ms == 0 {
             self.said_at_ms = now;
         }
-        let is_silent = self.said_at_ms.saturating_add(HEARTBEAT_MS) <= now;
+        let is_silent = self.said_at_ms.saturating_add(self.heartbeat_ms) <= now;
         if !draft.is_empty() || !self.orphans.is_empty() || now < self.talk_until_ms || is_silent {
             self.send(host, draft, Vec::new(), true, now);
+        }
+    }
+
+    /// The time that leases stand, as far as a reply tells it, says how often this process has to be heard of.
+    pub(super) fn note_ttl(&mut self, reply: &SyncReply) {
+        let granted = reply.grants.iter().map(|grant| grant.ttl_ms);
+        let renewed = reply.acks.iter().filter(|ack| ack.open).map(|ack| ack.ttl_ms);
+        if let Some(ttl_ms) = granted.chain(renewed).max() {
+            self.heartbeat_ms = (ttl_ms >> 2).min(HEARTBEAT_MAX_MS);
         }
     }
 

@@ -7,9 +7,11 @@
 //! nodes of a cluster that row is what two transactions collide on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::mysql::MySqlConnection;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use farebox_core::id::{AccountId, GatewayId};
@@ -33,6 +35,17 @@ mod movement;
 
 pub(super) use lost::Loss;
 pub(super) use movement::{Charge, Reference};
+
+/// How long requests of one account that others have locked try to get it before they stand in line for it.
+const OUT_OF_LINE: Duration = Duration::from_millis(500);
+
+/// The longest pause between two attempts to lock what others have locked.
+const PAUSE_MAX_MS: u64 = 10;
+
+/// Waits a moment before locks are tried again; each time another, so that nobody keeps in step with somebody else.
+pub(super) async fn pause_between_attempts() {
+    sleep(Duration::from_millis(rand::random_range(1..=PAUSE_MAX_MS))).await;
+}
 
 /// A row as it is stored and as it is to be.
 #[derive(Debug, Clone)]
@@ -99,15 +112,7 @@ impl Books {
         create: Option<&Settings>,
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
-        let sorted: Vec<&AccountId> = accounts.iter().collect();
-        let rows = user_balance::lock(tx, &sorted, Wait::Yes, on_corrupt).await?;
-        let mut books = Self::of(rows.into_iter().filter_map(|(_, row)| row), on_corrupt);
-        if let Some(settings) = create {
-            let missing: Vec<AccountId> = books.without_row(accounts).cloned().collect();
-            books.create(tx, &missing, settings).await?;
-        }
-        books.now = store::now(tx).await?;
-        Ok(books)
+        Self::lock_by(tx, accounts, create, Wait::Yes, on_corrupt).await
     }
 
     /// Locks all of the accounts, in order, and creates those that are missing. When somebody else has one, `None` at once;
@@ -127,6 +132,43 @@ impl Books {
         books.create(tx, &missing, settings).await?;
         books.now = store::now(tx).await?;
         Ok(Some(books))
+    }
+
+    /// Locks the accounts like [`Self::lock`], and does not stand in line for them at first: it tries again and again. The
+    /// database refuses those who try also while somebody stands in line, so where sidecars take turns in a line, messages
+    /// of gateways, which only try, would never have the account.
+    pub(super) async fn lock_out_of_line(
+        tx: &mut MySqlConnection,
+        accounts: &BTreeSet<AccountId>,
+        create: Option<&Settings>,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Self, StoreError> {
+        let until = Instant::now() + OUT_OF_LINE;
+        while Instant::now() < until {
+            match Self::lock_by(tx, accounts, create, Wait::Refuse, on_corrupt).await {
+                Err(err) if err.is_locked() => pause_between_attempts().await,
+                locked => return locked,
+            }
+        }
+        Self::lock(tx, accounts, create, on_corrupt).await
+    }
+
+    async fn lock_by(
+        tx: &mut MySqlConnection,
+        accounts: &BTreeSet<AccountId>,
+        create: Option<&Settings>,
+        wait: Wait,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Self, StoreError> {
+        let sorted: Vec<&AccountId> = accounts.iter().collect();
+        let rows = user_balance::lock(tx, &sorted, wait, on_corrupt).await?;
+        let mut books = Self::of(rows.into_iter().filter_map(|(_, row)| row), on_corrupt);
+        if let Some(settings) = create {
+            let missing: Vec<AccountId> = books.without_row(accounts).cloned().collect();
+            books.create(tx, &missing, settings).await?;
+        }
+        books.now = store::now(tx).await?;
+        Ok(books)
     }
 
     /// Locks the accounts that nobody else has locked, in order, and creates those of `creatable` that are missing. The

@@ -327,17 +327,20 @@ pub(crate) async fn update(
     require_changed(TABLE, leases.len(), changed)
 }
 
-/// Notes that their gateway knows these leases, although their accounts could not be locked. Rows that somebody has locked
-/// are left as they are.
+/// Notes that this gateway knows these leases of its, although their accounts could not be locked. Rows that somebody has
+/// locked are left as they are.
 pub(crate) async fn note_named(
     connection: &mut MySqlConnection,
+    gateway: &GatewayId,
     leases: &[u64],
 ) -> Result<(), StoreError> {
     for lease in leases {
         let free = sqlx::query(
-            "SELECT lease_id FROM lease WHERE lease_id = ? AND is_named = 0 FOR UPDATE SKIP LOCKED",
+            "SELECT lease_id FROM lease WHERE lease_id = ? AND gateway_id = ? AND is_named = 0
+             FOR UPDATE SKIP LOCKED",
         )
         .bind(lease)
+        .bind(gateway.as_str())
         .fetch_optional(&mut *connection)
         .await?;
         if free.is_some() {

@@ -1,9 +1,13 @@
 //! An account that somebody else keeps locked: the messages of gateways go on without it, and nothing of it is lost.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use farebox_core::wire::{JournalReport, Report, SyncReply};
 use farebox_sidecar::metrics;
 use sqlx::{AssertSqlSafe, MySql, Transaction};
 
+use crate::calls::{deduct, told};
 use crate::fixture::{Fixture, key, reply, used, want};
 
 /// Somebody's transaction that has locked the account's row.
@@ -127,5 +131,41 @@ async fn a_lock_that_ends_soon_is_waited_for() {
     }
     // A machine that stands still for the whole moment is excused; luck alone brings one to three of them.
     assert!(7 <= waited, "{waited} of 8 messages waited");
+    farebox.assert_sound().await;
+}
+
+/// Two sidecars charge the account without a pause, so that one of them always waits for it; the messages of a gateway find
+/// it free now and then all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_sidecars_hand_to_each_other_is_had_by_messages_too() {
+    let farebox = Fixture::new(&[("asset", 1_000_000)], &[]).await;
+    let other = farebox.sidecar(&[("asset", 1_000_000)], &[]).await;
+    let mut edge = farebox.gateway("edge-1");
+    let lease = edge.want(want("busy", "asset", 100, 100)).await.unwrap().lease;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let clients = (0..12).map(|client| {
+        let app = if client % 2 == 0 { farebox.app.clone() } else { other.clone() };
+        let is_over = Arc::clone(&is_over);
+        tokio::spawn(async move {
+            let mut charged = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let key = format!("client-{client}-{charged}");
+                told(&app, deduct(&key, "busy", "asset", 1)).await;
+                charged += 1;
+            }
+            charged
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let mut taken_in = 0;
+    for used_so_far in 1..=10 {
+        taken_in += edge.send(vec![used(lease, used_so_far)], vec![], vec![]).await.acks.len();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let mut charged = 0;
+    for client in clients {
+        charged += client.await.unwrap();
+    }
+    assert!(7 <= taken_in, "{taken_in} of 10 messages had the account, beside {charged} deducts");
     farebox.assert_sound().await;
 }

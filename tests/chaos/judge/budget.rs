@@ -50,8 +50,8 @@ pub(super) fn judge(facts: &Facts, verdict: &mut Verdict) {
             limit(facts, *at)
         ));
     }
-    let deaths = facts.deaths.iter().filter(|(dead, _)| *dead == BUDGETED);
-    let limits = deaths.map(|(_, death)| limit(facts, *death));
+    let deaths = facts.deaths.iter().filter(|death| death.gateway == BUDGETED);
+    let limits = deaths.map(|death| limit(facts, death.begun_ms));
     let most = limits.fold(Nanos::ZERO, |sum, more| sum.checked_add(more).unwrap_or(Nanos::MAX));
     let lost = verdict.budget_lost;
     if most < lost {

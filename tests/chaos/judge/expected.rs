@@ -122,20 +122,20 @@ fn is_exposed(facts: &Facts, entry: &Entry, arrived: Option<&u64>) -> bool {
         return false;
     };
     let troubles = facts.troubles.get(gateway).map_or(&[][..], Vec::as_slice);
-    let mut deaths = facts.deaths.iter().filter(|(dead, _)| *dead == gateway);
-    deaths.any(|&(_, death)| {
+    let mut deaths = facts.deaths.iter().filter(|death| death.gateway == gateway);
+    deaths.any(|death| {
         // A call for success is charged when its answer ends: it counts to its end. One that did not arrive counts from
         // its begin to its end.
         let last = if entry.service.is_for_success() { entry.ended_ms } else { at };
         let first = if arrived.is_some() { at } else { entry.begun_ms };
-        exposed_since(troubles, death) <= last && first <= death + ON_THE_WAY_MS
+        exposed_since(troubles, death.begun_ms) <= last && first <= death.gone_ms + ON_THE_WAY_MS
     })
 }
 
-/// Whether the call's gateway was killed after it had begun.
+/// Whether the call's gateway was gone after it had begun.
 pub(super) fn died_after(facts: &Facts, entry: &Entry) -> bool {
     let mut deaths = facts.deaths.iter();
-    deaths.any(|&(dead, death)| Some(dead) == entry.gateway && entry.begun_ms <= death)
+    deaths.any(|death| Some(death.gateway) == entry.gateway && entry.begun_ms <= death.gone_ms)
 }
 
 /// Whether an operation that need not be charged may be, once: nobody told, or what would have undone it died with its

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn fault(what: What, begun_ms: u64, healed_ms: u64) -> Inflicted {
-        Inflicted { what, kind: what.kind(), begun_ms, healed_ms, failed: None }
+        Inflicted { what, kind: what.kind(), begun_ms, gone_ms: None, healed_ms, failed: None }
     }
 
     #[test]

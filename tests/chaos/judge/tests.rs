@@ -67,7 +67,11 @@ fn what_is_known_is_compared_exactly() {
 }
 
 /// A gateway's end long after the calls, with which their log is gone.
-const LATER: (usize, u64) = (GATEWAY, 1_000_000);
+const LATER: Death = Death { gateway: GATEWAY, begun_ms: 1_000_000, gone_ms: 1_000_000 };
+
+fn death(gateway: usize, at: u64) -> Death {
+    Death { gateway, begun_ms: at, gone_ms: at }
+}
 
 fn pass(is_admitted: bool, ended_well: bool) -> Pass {
     Pass { is_admitted, ended_well, told: None }
@@ -162,24 +166,24 @@ fn a_call_that_arrived_is_charged_though_nobody_told_the_client() {
 #[test]
 fn only_what_a_gateway_served_just_before_it_was_killed_may_be_lost() {
     let calls = |service| vec![call(1, service, Outcome::Ok)];
-    for (service, death, expected) in [
+    for (service, at, expected) in [
         (Service::Coin, 1_500, vec![]),
         (Service::Coin, 9_000, vec![Kind::Lost]),
         // The sidecar has charged it before it was forwarded.
         (Service::Strict, 1_500, vec![Kind::Lost]),
     ] {
         let mut facts = facts(service, calls(service), 0);
-        facts.deaths = vec![(GATEWAY, death)];
-        assert_eq!(kinds(&facts), expected, "{service:?} {death}");
+        facts.deaths = vec![death(GATEWAY, at)];
+        assert_eq!(kinds(&facts), expected, "{service:?} {at}");
         // Another gateway's end explains nothing.
-        facts.deaths = vec![(2, death)];
+        facts.deaths = vec![death(2, at)];
         assert_eq!(kinds(&facts), [Kind::Lost]);
     }
 }
 
 #[test]
 fn a_gateway_that_was_cut_off_is_exposed_since_then() {
-    let quiet = SYNC_INTERVAL_MS + SIDECAR_TIMEOUT_MS;
+    let quiet = 2 * (SYNC_INTERVAL_MS + SIDECAR_TIMEOUT_MS);
     assert_eq!(exposed_since(&[], 20_000), 20_000 - quiet);
     assert_eq!(exposed_since(&[(2_000, 5_000)], 20_000), 20_000 - quiet, "long over");
     assert_eq!(exposed_since(&[(15_000, 19_500)], 20_000), 15_000 - quiet);
@@ -194,7 +198,9 @@ fn debts_are_overspending_unless_a_lease_was_taken_back_meanwhile() {
     let charged = facts.charged.values_mut().next().unwrap();
     (charged.owed, charged.owed_late) = (debt, debt);
     assert_eq!(kinds(&facts), [Kind::Overspend], "nothing kept the gateway from reporting");
-    facts.troubles = vec![vec![(0, 12_000)]; 3];
+    facts.troubles = vec![vec![(0, 12_000)], vec![], vec![(0, 12_000)]];
+    assert_eq!(kinds(&facts), [Kind::Overspend], "others could not report");
+    facts.troubles = vec![vec![], vec![(0, 12_000)], vec![]];
     assert_eq!(kinds(&facts), []);
     facts.charged.values_mut().next().unwrap().owed_late = Nanos::ZERO;
     assert_eq!(kinds(&facts), [Kind::Overspend], "it came in time");
@@ -223,7 +229,7 @@ fn answers_and_the_upstream_agree() {
 fn taken(on_lost: OnLost, units: u64) -> Facts {
     let mut facts = facts(Service::Coin, vec![call(1, Service::Coin, Outcome::Ok)], units);
     facts.on_lost = on_lost;
-    facts.deaths = vec![(GATEWAY, 1_500)];
+    facts.deaths = vec![death(GATEWAY, 1_500)];
     let charged = facts.charged.values_mut().next().unwrap();
     (charged.lost_units, charged.lost_amount) = (units, charged.amount);
     facts
@@ -239,14 +245,42 @@ fn what_a_killed_gateway_had_drawn_is_charged_to_the_account_if_that_bears_it() 
     assert_eq!(kinds(&taken(Reported, 1)), [Kind::DoubleCharge], "the operator bears it");
     let facts = Facts { deaths: vec![], ..taken(Granted, 1) };
     assert!(kinds(&facts).contains(&Kind::DoubleCharge), "nobody fell silent");
-    let facts = Facts { deaths: vec![(GATEWAY, 9_000)], ..taken(Granted, 1) };
+    let facts = Facts { deaths: vec![death(GATEWAY, 9_000)], ..taken(Granted, 1) };
     assert_eq!(kinds(&facts), [Kind::Lost], "there was time to report it");
+}
+
+#[test]
+fn a_gateway_that_was_slow_to_end_served_until_it_was_gone() {
+    let calls = vec![call(1, Service::Coin, Outcome::Unknown)];
+    for (begun_ms, gone_ms, expected) in
+        [(900, 950, vec![Kind::DoubleCharge]), (900, 1_050, vec![])]
+    {
+        let mut facts = facts(Service::Coin, calls.clone(), 1);
+        facts.deaths = vec![Death { gateway: GATEWAY, begun_ms, gone_ms }];
+        assert_eq!(kinds(&facts), expected, "{gone_ms}");
+    }
+}
+
+#[test]
+fn leases_are_taken_back_from_those_alone_who_could_not_speak() {
+    let silence = |deaths, troubles: Vec<Stretch>| {
+        let owner = owner(Service::Coin);
+        let taken_back = vec![TakenBack { lease: 7, owner, silent: (20_000, 30_000) }];
+        let troubles = vec![vec![], troubles, vec![(20_000, 30_000)]];
+        kinds(&Facts { taken_back, deaths, troubles, reclaim_ms: 10_000, ..Facts::default() })
+    };
+    assert_eq!(silence(vec![], vec![]), [Kind::Liveness]);
+    assert_eq!(silence(vec![death(GATEWAY, 22_000)], vec![]), []);
+    assert_eq!(silence(vec![death(GATEWAY, 31_000)], vec![]), [Kind::Liveness], "it ended later");
+    assert_eq!(silence(vec![death(2, 22_000)], vec![]), [Kind::Liveness], "another one ended");
+    assert_eq!(silence(vec![], vec![(23_000, 28_000)]), []);
+    assert_eq!(silence(vec![], vec![(16_000, 24_000)]), [Kind::Liveness], "there was time left");
 }
 
 #[test]
 fn what_was_allowed_without_a_lease_may_be_lost_and_may_be_owed() {
     let mut open = facts(Service::Open, vec![call(1, Service::Open, Outcome::Ok)], 0);
-    open.deaths = vec![(GATEWAY, 1_500)];
+    open.deaths = vec![death(GATEWAY, 1_500)];
     open.on_lost = OnLost::Granted;
     assert_eq!(kinds(&open), []);
     let mut owed = facts(Service::Open, vec![call(1, Service::Open, Outcome::Ok)], 1);
@@ -288,7 +322,7 @@ fn a_budget_bounds_what_is_lent_and_what_is_lost() {
         let mut facts = facts(Service::Coin, calls(count).collect(), 0);
         facts.arrivals.values_mut().for_each(|at| *at = 1_000);
         facts.charged.clear();
-        facts.deaths = vec![(BUDGETED, 1_500)];
+        facts.deaths = vec![death(BUDGETED, 1_500)];
         assert_eq!(kinds(&facts), expected, "{count} calls of 0.001");
     }
 }

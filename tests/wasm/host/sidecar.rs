@@ -9,7 +9,7 @@ mod calls;
 mod grants;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use farebox_core::call::{DEDUCT_PATH, REFUND_PATH};
 use farebox_core::grant::{Funds, Split};
@@ -67,6 +67,7 @@ pub struct FakeSidecar {
     calls: calls::Calls,
     requests: Vec<SyncRequest>,
     last_lease: u64,
+    locked: BTreeSet<AccountId>,
     /// How long a lease stands, in milliseconds.
     pub ttl_ms: u64,
     /// Grants at most this many units at once, whatever is asked for.
@@ -98,6 +99,7 @@ impl FakeSidecar {
             calls: calls::Calls::default(),
             requests: Vec::new(),
             last_lease: 0,
+            locked: BTreeSet::new(),
             ttl_ms: TTL_MS,
             grant_max: u64::MAX,
         }
@@ -136,6 +138,16 @@ impl FakeSidecar {
         {
             lease.recalled = true;
         }
+    }
+
+    /// Somebody locks an account: usage of it is left out of messages until [`Self::unlock`].
+    pub fn lock(&mut self, account: &str) {
+        self.locked.insert(name(account));
+    }
+
+    /// Nobody has an account locked any more.
+    pub fn unlock(&mut self, account: &str) {
+        self.locked.remove(&name::<AccountId>(account));
     }
 
     /// Takes leases back whose gateway has been silent for twice their time.
@@ -226,10 +238,15 @@ impl FakeSidecar {
     fn answer(&mut self, request: &SyncRequest, epoch: u64, now_ms: u64) -> SyncReply {
         let mut reply = SyncReply { epoch, ..SyncReply::default() };
         for line in &request.journal {
-            reply.journal_acks.push(self.book_journal(request, line));
+            if !self.locked.contains(&line.key.account) {
+                reply.journal_acks.push(self.book_journal(request, line));
+            }
         }
         for report in &request.reports {
-            reply.acks.push(self.settle(request, report, now_ms));
+            let lease = self.leases.get(&report.lease);
+            if !lease.is_some_and(|lease| self.locked.contains(&lease.key.account)) {
+                reply.acks.push(self.settle(request, report, now_ms));
+            }
         }
         for want in &request.wants {
             match self.grant(request, epoch, want, now_ms) {

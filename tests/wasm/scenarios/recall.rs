@@ -129,7 +129,8 @@ fn an_account_that_has_used_everything_up_is_forgotten_and_an_idle_process_says_
     gateway.pass(30_000);
     let sidecar = gateway.sidecar.borrow();
     let said = &sidecar.requests()[asked..];
-    assert!((5..=6).contains(&said.len()), "an idle process only says that it lives: {said:?}");
+    // Leases stand for 10 s, so it has to be heard every 2.5 s.
+    assert!((11..=13).contains(&said.len()), "an idle process only says that it lives: {said:?}");
     assert!(said.iter().all(|message| message.reports.is_empty() && message.wants.is_empty()));
 }
 
@@ -208,6 +209,28 @@ fn a_lease_in_use_lives_on_beyond_its_time() {
         gateway.pass(1_000);
     }
     gateway.settle_and_check("rich", 30);
+}
+
+#[test]
+fn a_lease_whose_grant_was_lost_goes_back_until_the_sidecar_has_heard_it() {
+    let gateway = Gateway::new(2);
+    gateway.credit("some", "0.002");
+    gateway.vms[0].request(asset("some"));
+    for call in gateway.host.take_callouts() {
+        gateway.reply_to(&call);
+        call.answer(CalloutAnswer::timeout());
+    }
+    gateway.pass(600);
+    // Another call needs the units; meanwhile somebody has the account locked, so that nothing of it is taken in.
+    gateway.sidecar.borrow_mut().lock("some");
+    let other = gateway.vms[1].request(at("/v1/payment/1", "some"));
+    gateway.pass(2_500);
+    assert_eq!(other.status(), Some(503), "{:?}", other.state());
+    assert_eq!(gateway.sidecar.borrow().open_leases("some").len(), 1);
+    gateway.sidecar.borrow_mut().unlock("some");
+    gateway.pass(220);
+    assert!(gateway.sidecar.borrow().open_leases("some").is_empty(), "it was said again");
+    gateway.settle_and_check("some", 0);
 }
 
 #[test]

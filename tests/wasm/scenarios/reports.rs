@@ -56,6 +56,46 @@ fn a_message_that_never_arrived_is_sent_again_too() {
     gateway.settle_and_check("rich", 1);
 }
 
+/// A gateway on which each of many accounts has made one call that nobody has reported yet; their records lie all over the
+/// table.
+fn many_unreported() -> (Gateway, Vec<String>) {
+    let gateway = Gateway::new(1);
+    let accounts: Vec<String> = (0..20).map(|number| format!("user-{number}")).collect();
+    for account in &accounts {
+        gateway.credit(account, "1");
+        gateway.serve(0, asset(account));
+    }
+    (gateway, accounts)
+}
+
+fn charged(gateway: &Gateway, accounts: &[String]) -> u64 {
+    accounts.iter().map(|account| gateway.charged(account)).sum()
+}
+
+#[test]
+fn what_the_sidecar_left_out_comes_with_the_next_message() {
+    let (gateway, accounts) = many_unreported();
+    accounts.iter().for_each(|account| gateway.sidecar.borrow_mut().lock(account));
+    gateway.pass(1_000);
+    assert_eq!(charged(&gateway, &accounts), 0, "somebody has the accounts locked");
+    accounts.iter().for_each(|account| gateway.sidecar.borrow_mut().unlock(account));
+    gateway.pass(220);
+    assert_eq!(charged(&gateway, &accounts), 20, "nobody has to call for it to be told again");
+}
+
+#[test]
+fn what_nobody_heard_of_for_long_comes_with_the_first_message_that_is_heard() {
+    let (gateway, accounts) = many_unreported();
+    // Longer than a message is repeated as it was, and shorter than leases stand.
+    gateway.pass_with(4_000, |gateway| {
+        for call in gateway.host.take_callouts() {
+            call.answer(CalloutAnswer::timeout());
+        }
+    });
+    gateway.pass(220);
+    assert_eq!(charged(&gateway, &accounts), 20);
+}
+
 #[test]
 fn reports_carry_totals_that_never_shrink() {
     let gateway = Gateway::new(2);

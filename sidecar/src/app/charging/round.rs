@@ -130,7 +130,7 @@ impl<'a> Round<'a> {
             }
             Locking::Wait => {
                 let create = (accounts == creatable).then_some(settings);
-                (Books::lock(tx, &accounts, create, on_corrupt).await?, BTreeSet::new())
+                (Books::lock_out_of_line(tx, &accounts, create, on_corrupt).await?, BTreeSet::new())
             }
         };
         let keys: Vec<&LeaseKey> = keys.iter().filter(|key| books.has(&key.account)).collect();

@@ -151,8 +151,10 @@ impl<'a> Batch<'a> {
         }
         let reports = self.request.reports.iter();
         let unheard = reports.filter(|report| self.is_taken(Item::Report(report)));
-        let unheard: Vec<u64> = unheard.map(|report| report.lease).collect();
-        lease::note_named(tx, &unheard).await?;
+        // Who gives a lease back whole has not drawn from it: its grant has found no place, or never arrived.
+        let drawn = unheard.filter(|report| !report.close || 0 < report.used + report.in_flight);
+        let drawn: Vec<u64> = drawn.map(|report| report.lease).collect();
+        lease::note_named(tx, &self.request.gateway, &drawn).await?;
         self.books.store(tx).await
     }
 

@@ -5,12 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::mysql::MySqlConnection;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use farebox_core::id::AccountId;
 
 use crate::app::Settings;
-use crate::app::books::Books;
+use crate::app::books::{Books, pause_between_attempts};
 use crate::app::contention::Contention;
 use crate::store::StoreError;
 use crate::store::column::OnCorrupt;
@@ -18,9 +18,6 @@ use crate::store::column::OnCorrupt;
 /// How long a message tries to lock all of its accounts: less than the filter waits for the answer. Transactions of traffic
 /// take milliseconds, and a few may be before it.
 const WAIT: Duration = Duration::from_millis(600);
-
-/// The longest pause between attempts.
-const PAUSE_MAX_MS: u64 = 10;
 
 /// How long an account that was waited for in vain is not waited for again. While a message waits it keeps accounts locked;
 /// without this, somebody who keeps one account would slow down all others of that gateway.
@@ -61,7 +58,7 @@ impl Patience {
                 self.give_up(&had.1, Instant::now());
                 break had;
             }
-            sleep(Duration::from_millis(rand::random_range(1..=PAUSE_MAX_MS))).await;
+            pause_between_attempts().await;
         };
         if !given_up.is_empty() {
             taken.append(&mut books.lock_more(tx, given_up).await?);
