@@ -19,6 +19,7 @@ use crate::{server, telemetry};
 
 mod account;
 mod check_config;
+mod errors;
 mod explain;
 mod failure;
 mod invariants;
@@ -74,6 +75,8 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Tell what an error number means and how to go on.
+    Errors(errors::ErrorsCommand),
     /// Check all of the books; exit code 1 when a rule is broken.
     Invariants(OutputArgs),
 }
@@ -112,6 +115,10 @@ fn refuse(err: &clap::Error) -> ExitCode {
 }
 
 fn execute(CommandLine { config: path, command }: CommandLine) -> Result<(), Failure> {
+    if let Command::Errors(command) = command {
+        // Whoever asks may have no configuration.
+        return errors::execute(&command);
+    }
     let config = Config::load(&path, &Environment::of_process())?;
     let Log { level, format } = config.log;
     // What a person asked for is the output; only trouble is logged beside it.
@@ -151,6 +158,7 @@ async fn execute_command(
         Command::Prices(command) => {
             with_app(config, async |app| prices::execute(command, app).await).await
         }
+        Command::Errors(command) => errors::execute(&command),
         Command::Explain { id, output } => {
             with_app(config, async |app| explain::execute(&id, output, app).await).await
         }
