@@ -45,12 +45,13 @@ pub(super) fn silence(facts: &Facts, verdict: &mut Verdict) {
         let (from, to) = (silent.0.saturating_sub(facts.reclaim_ms), silent.1);
         let mut deaths = facts.deaths.iter().filter(|death| death.gateway == gateway);
         let has_died = deaths.any(|death| from <= death.gone_ms && death.begun_ms <= to);
-        // A lease that nobody uses is spoken of when half of its time is over, so trouble may begin so much later.
+        // A lease that nobody uses is spoken of when half of its time is over, and a busy account may be left out for a
+        // while, so trouble may begin so much later.
         let troubles = facts.troubles.get(gateway).map_or(&[][..], Vec::as_slice);
         let meanwhile =
             troubles.iter().map(|(begun, healed)| (silent.0.max(*begun), to.min(*healed)));
         let meanwhile: Vec<_> = meanwhile.filter(|(begun, healed)| begun < healed).collect();
-        if has_died || facts.reclaim_ms / 2 <= longest(&meanwhile) {
+        if has_died || facts.reclaim_ms / 4 <= longest(&meanwhile) {
             continue;
         }
         let text = format!(

@@ -274,7 +274,7 @@ fn leases_are_taken_back_from_those_alone_who_could_not_speak() {
     assert_eq!(silence(vec![death(GATEWAY, 31_000)], vec![]), [Kind::Liveness], "it ended later");
     assert_eq!(silence(vec![death(2, 22_000)], vec![]), [Kind::Liveness], "another one ended");
     assert_eq!(silence(vec![], vec![(23_000, 28_000)]), []);
-    assert_eq!(silence(vec![], vec![(16_000, 24_000)]), [Kind::Liveness], "there was time left");
+    assert_eq!(silence(vec![], vec![(16_000, 22_000)]), [Kind::Liveness], "there was time left");
 }
 
 #[test]
