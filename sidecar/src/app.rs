@@ -46,6 +46,7 @@ mod orders;
 mod outbox;
 mod prices;
 mod reclaim;
+mod standing;
 mod sync;
 mod terms;
 mod texts;
@@ -263,6 +264,11 @@ impl App {
     /// Shows what the last checks found in the metrics of this process.
     pub async fn show_invariants(&self) -> Result<(), StoreError> {
         invariants::status::show(self).await
+    }
+
+    /// Shows what stands in the database in the metrics of this process.
+    pub async fn show_standing(&self) -> Result<(), StoreError> {
+        standing::show(self).await
     }
 
     /// Whether requests can be answered: the database is reachable and has every migration.

@@ -21,6 +21,9 @@ const EVENTS_EVERY: Duration = Duration::from_secs(2);
 /// How often accounts that changed are checked.
 const INVARIANTS_EVERY: Duration = Duration::from_secs(60);
 
+/// How often the database is asked for what gateways hold and who runs low.
+const STANDING_EVERY: Duration = Duration::from_secs(30);
+
 /// Runs the jobs until `shutdown` turns true, or its sender is gone, and leaves them to other sidecars. A failure is logged,
 /// and the next round tries again.
 pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
@@ -30,7 +33,8 @@ pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
         payments(app.clone(), shutdown.clone()),
         refunds(app.clone(), shutdown.clone()),
         events(app.clone(), shutdown.clone()),
-        invariants(app.clone(), shutdown),
+        invariants(app.clone(), shutdown.clone()),
+        standing(app.clone(), shutdown),
     );
     if let Err(err) = app.release_jobs().await {
         tracing::warn!(error = %err, "jobs of this process stand still for a minute or more");
@@ -116,6 +120,16 @@ async fn invariants(app: App, mut shutdown: watch::Receiver<bool>) {
         }
         if let Err(err) = app.show_invariants().await {
             tracing::error!(error = %err, "the invariants' metrics are those of an earlier moment");
+        }
+    }
+}
+
+/// Every sidecar shows what stands in the database.
+async fn standing(app: App, mut shutdown: watch::Receiver<bool>) {
+    let mut clock = clock(STANDING_EVERY);
+    while ticked(&mut clock, &mut shutdown).await {
+        if let Err(err) = app.show_standing().await {
+            tracing::error!(error = %err, "the metrics of leases and low balances are those of an earlier moment");
         }
     }
 }

@@ -8,10 +8,12 @@
 //! |---|---|
 //! | `recharge.rs` | orders, payments, callbacks, refunds, events |
 //! | `charging.rs` | checks, deducts, their batches and their queue |
+//! | `account.rs` | balances and quotas: told, changed, low |
+//! | `standing.rs` | what stands in the database: leases, silent gateways, events, anomalies |
 //! | `cache.rs` | what Redis was asked for: locks and hints |
 //! | `transaction.rs` | transactions that gave way to others |
 //! | `lease.rs` | leases that were taken back from silent gateways |
-//! | `sync.rs` | items of gateways' messages that were left out |
+//! | `sync.rs` | gateways' messages: items, grants, what was left out |
 //! | `overload.rs` | requests and connections that were turned away |
 //! | `invariant.rs` | rows that break an invariant, and when they were checked |
 
@@ -66,21 +68,24 @@ macro_rules! label {
 }
 
 // These follow the macro that they use.
+mod account;
 mod cache;
 mod charging;
 mod invariant;
 mod lease;
 mod overload;
 mod recharge;
+mod standing;
 mod sync;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
+pub use self::account::{BalanceUpdate, account_told, balance_updated, balances_low, quotas_low};
 pub use self::cache::{HintResult, LockResult, hint, lock_acquire};
 pub use self::charging::{
-    CheckResult, ServiceLabel, Services, deduct_batch, deduct_duration, deduct_queue, deducted,
-    quota_check,
+    CheckResult, ServiceLabel, Services, charged, deduct_batch, deduct_duration, deduct_queue,
+    quota_check, refused,
 };
 pub use self::invariant::{
     invariant_checked, invariant_checked_at, invariant_unchecked, invariant_violations,
@@ -92,7 +97,10 @@ pub use self::recharge::{
     RechargeStatus, RefundStatus, anomaly, callback, credit_delay, order, order_create_duration,
     outbox_pending, payment_call, recharge, recharge_duration, recharge_failed, refund,
 };
-pub use self::sync::{SyncItem, left_out};
+pub use self::standing::{
+    Lent, anomalies, connections_to_database, job_held_until, lent, outbox_lag, standing_seen_at,
+};
+pub use self::sync::{SyncItem, granted, left_out, sync_duration, sync_items};
 pub use self::transaction::{GaveWay, transaction_exhausted, transaction_gave_way};
 
 impl Histogram {
@@ -171,6 +179,7 @@ fn all_counters() -> impl Iterator<Item = &'static Counter> {
     let areas = [
         recharge::COUNTERS,
         charging::COUNTERS,
+        account::COUNTERS,
         cache::COUNTERS,
         transaction::COUNTERS,
         invariant::COUNTERS,
@@ -182,7 +191,9 @@ fn all_counters() -> impl Iterator<Item = &'static Counter> {
 }
 
 fn all_histograms() -> impl Iterator<Item = &'static Histogram> {
-    [recharge::HISTOGRAMS, charging::HISTOGRAMS, cache::HISTOGRAMS].into_iter().flatten()
+    [recharge::HISTOGRAMS, charging::HISTOGRAMS, cache::HISTOGRAMS, sync::HISTOGRAMS]
+        .into_iter()
+        .flatten()
 }
 
 /// Counters of this library are whole numbers, and amounts are not: they are summed in a gauge that only grows, and shown
@@ -213,6 +224,8 @@ fn register() {
     }
     recharge::register();
     charging::register();
+    account::register();
+    standing::register();
     cache::register();
     transaction::register();
     invariant::register();

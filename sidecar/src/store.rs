@@ -41,6 +41,7 @@ pub(crate) mod recharge_order;
 pub(crate) mod recharge_refund;
 pub(crate) mod reservation;
 pub(crate) mod retry;
+pub(crate) mod standing;
 pub(crate) mod sync_reply;
 pub(crate) mod user_balance;
 
@@ -147,6 +148,11 @@ impl Store {
     /// How many connections the pool may have.
     pub(crate) fn connections(&self) -> u32 {
         self.pool.options().get_max_connections()
+    }
+
+    /// How many connections are open now, and how many of these nobody uses.
+    pub(crate) fn open_connections(&self) -> (u32, u32) {
+        (self.pool.size(), u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX))
     }
 
     /// Waits for the transactions in progress and closes every connection.

@@ -10,6 +10,7 @@ use farebox_core::money::Nanos;
 
 use crate::app::{App, rfc3339};
 use crate::calendar::Month;
+use crate::metrics;
 use crate::store::billing_record::{self, Record};
 use crate::store::free_quota::{self, Quota};
 use crate::store::{self, StoreError, user_balance};
@@ -104,6 +105,7 @@ async fn read(
     app: &App,
     account: &AccountId,
 ) -> Result<Option<AccountView>, StoreError> {
+    metrics::account_told();
     let Some(balance) = user_balance::find(tx, account).await? else { return Ok(None) };
     let month = Month::at(store::now(tx).await?, app.settings.time_zone).text;
     let quotas = free_quota::find_month(tx, account, &month).await?;

@@ -32,12 +32,13 @@ use crate::store::{self, StoreError};
 mod call;
 mod lost;
 mod movement;
+mod tally;
 
-pub(super) use lost::Loss;
 pub(super) use movement::{Charge, Reference};
+pub(super) use tally::Tally;
 
 /// How long requests of one account that others have locked try to get it before they stand in line for it.
-const OUT_OF_LINE: Duration = Duration::from_millis(500);
+const OUT_OF_LINE: Duration = Duration::from_millis(200);
 
 /// The longest pause between two attempts to lock what others have locked.
 const PAUSE_MAX_MS: u64 = 10;
@@ -88,8 +89,8 @@ pub(super) struct Books {
     records: Vec<NewRecord>,
     legs: Vec<NewLeg>,
     journal: Vec<JournalLine>,
-    /// What leases held that were taken back from silent gateways.
-    reclaimed: Loss,
+    /// What is counted once it is committed.
+    tally: Tally,
     /// Accounts of which rows were written, and not yet their own row: it names what is to be checked, and it makes nodes of
     /// a cluster notice that two of them changed the same account.
     touched: BTreeSet<AccountId>,
@@ -252,7 +253,7 @@ impl Books {
             records: Vec::new(),
             legs: Vec::new(),
             journal: Vec::new(),
-            reclaimed: Loss::default(),
+            tally: Tally::default(),
             touched: BTreeSet::new(),
         }
     }

@@ -12,6 +12,7 @@ use farebox_core::money::Nanos;
 use crate::app::App;
 use crate::app::books::Books;
 use crate::app::texts::{self, LengthError};
+use crate::metrics::{self, BalanceUpdate};
 use crate::store::audit_log::{self, AuditLine};
 use crate::store::column::OnCorrupt;
 use crate::store::retry::{MayBeStore, retry};
@@ -118,7 +119,9 @@ fn validate(credit: &Credit) -> Result<(), CreditError> {
 async fn attempt(app: &App, credit: &Credit) -> Result<CreditOutcome, CreditError> {
     let mut tx = app.store.begin().await?;
     let outcome = once(&mut tx, app, credit).await;
-    store::finish(tx, outcome).await
+    let outcome = store::finish(tx, outcome).await?;
+    metrics::balance_updated(BalanceUpdate::Adjustment, u64::from(!outcome.replayed));
+    Ok(outcome)
 }
 
 async fn once(

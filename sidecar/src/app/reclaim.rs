@@ -8,7 +8,7 @@ use sqlx::mysql::MySqlConnection;
 use farebox_core::call::KEY_KEPT_H;
 use farebox_core::id::AccountId;
 
-use crate::app::books::{Books, LeaseSelection, Loss};
+use crate::app::books::{Books, LeaseSelection, Tally};
 use crate::app::charging::SCOPES;
 use crate::app::{App, Settings, outbox};
 use crate::store::column::OnCorrupt;
@@ -108,8 +108,8 @@ async fn reclaim(app: &App, token: i64, overdue: Overdue) -> Result<u64, StoreEr
 async fn attempt(app: &App, token: i64, overdue: &Overdue) -> Result<u64, StoreError> {
     let mut tx = app.store.begin().await?;
     let outcome = expire(&mut tx, token, overdue, &app.settings).await;
-    let (expired, loss) = store::finish(tx, outcome).await?;
-    loss.count(app.settings.on_lost);
+    let (expired, tally) = store::finish(tx, outcome).await?;
+    tally.count(app);
     Ok(expired)
 }
 
@@ -118,7 +118,7 @@ async fn expire(
     token: i64,
     overdue: &Overdue,
     settings: &Settings,
-) -> Result<(u64, Loss), StoreError> {
+) -> Result<(u64, Tally), StoreError> {
     job_lease::require(tx, RECLAIM, token).await?;
     let owners = lease::accounts(tx, &overdue.leases, OnCorrupt::Fail).await?;
     let of_leases = owners.into_iter().filter_map(|(_, account)| account);
@@ -148,7 +148,7 @@ async fn expire(
         }
     }
     books.store(tx).await?;
-    Ok((expired, books.reclaimed()))
+    Ok((expired, books.tally()))
 }
 
 /// Deletes what nobody asks for any more; how many rows. Deleting an old row twice does no harm: the job's token needs no

@@ -111,7 +111,7 @@ async fn attempt(
     let outcome = if message.is_in_vain() { Err(SyncError::Abandoned) } else { outcome };
 
     let (reply, effects) = store::finish(tx, outcome).await?;
-    effects.count(app.settings.on_lost);
+    effects.count(app);
     Ok(reply)
 }
 

@@ -5,28 +5,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_core::charge::PaidBy;
+use farebox_core::code::Code;
+use farebox_core::grant::Split;
 use farebox_core::id::ServiceName;
 use farebox_core::money::Nanos;
 use metrics::{SharedString, Unit, counter, describe_gauge, gauge, histogram};
 
-use super::{CALL_SECONDS, Counter, Histogram, float, units};
+use super::account::{BalanceUpdate, balance_updated};
+use super::{CALL_SECONDS, Counter, Histogram, counters, float, units};
 
 const CHECK: &str = "billing_quota_check_total";
 const CHECK_DURATION: &str = "billing_quota_check_duration_seconds";
 const DEDUCT: &str = "billing_deduct_quota_total";
 const DEDUCT_AMOUNT: &str = "billing_deduct_quota_amount_total";
 const DEDUCT_DURATION: &str = "billing_deduct_quota_duration_seconds";
+const UNITS: &str = "billing_charged_units_total";
+const REFUSED: &str = "billing_refused_total";
 const BATCH_SIZE: &str = "billing_deduct_batch_size";
 const QUEUE: &str = "billing_deduct_queue";
 
 pub(super) const COUNTERS: &[Counter] = &[
     (CHECK, "Checks, by what they told."),
-    (DEDUCT, "Deducts that were charged, by what paid for them."),
+    (
+        DEDUCT,
+        "Charges that were written, by what paid for them: one per deduct, one per gateway, lease and message that reported usage.",
+    ),
+    (UNITS, "Units that were charged, free ones and those that money paid for."),
+    (REFUSED, "Deducts, and requests of gateways for units, that were refused, by error number."),
 ];
 
 pub(super) const AMOUNT: Counter = (
     DEDUCT_AMOUNT,
-    "Money that deducts took, in units of billing.currency; for graphs, not for books.",
+    "Money that charges took, in units of billing.currency: the revenue. What is owed is not in it, and refunds are counted apart. For graphs, not for books.",
 );
 
 pub(super) const HISTOGRAMS: &[Histogram] = &[
@@ -88,7 +98,7 @@ impl ServiceLabel {
         Self(SharedString::const_str(UNKNOWN))
     }
 
-    fn get(&self) -> SharedString {
+    pub(super) fn get(&self) -> SharedString {
         self.0.clone()
     }
 
@@ -101,6 +111,9 @@ impl ServiceLabel {
             let _ = counter!(DEDUCT, "service" => self.get(), "type" => paid_by);
             let _ = gauge!(DEDUCT_AMOUNT, "service" => self.get(), "type" => paid_by);
         }
+        for paid_by in [PaidBy::Free, PaidBy::Balance] {
+            let _ = counter!(UNITS, "service" => self.get(), "paid_by" => paid_by.as_str());
+        }
         let _ = histogram!(CHECK_DURATION, "service" => self.get());
         let _ = histogram!(DEDUCT_DURATION, "service" => self.get());
     }
@@ -112,11 +125,42 @@ pub fn quota_check(service: &ServiceLabel, result: CheckResult, took: Duration) 
     histogram!(CHECK_DURATION, "service" => service.get()).record(took);
 }
 
-/// A deduct was charged, and took so much money.
-pub fn deducted(service: &ServiceLabel, paid_by: PaidBy, amount: Nanos) {
-    let paid_by = paid_by.as_str();
-    counter!(DEDUCT, "service" => service.get(), "type" => paid_by).increment(1);
-    gauge!(DEDUCT_AMOUNT, "service" => service.get(), "type" => paid_by).increment(units(amount));
+/// Charges were written: so many records of one service that the same paid for.
+pub fn charged(
+    service: &ServiceLabel,
+    paid_by: &'static str,
+    records: u64,
+    split: Split,
+    taken: Nanos,
+) {
+    counter!(DEDUCT, "service" => service.get(), "type" => paid_by).increment(records);
+    gauge!(DEDUCT_AMOUNT, "service" => service.get(), "type" => paid_by).increment(units(taken));
+    for (paid_by, units) in [(PaidBy::Free, split.free), (PaidBy::Balance, split.paid)] {
+        counter!(UNITS, "service" => service.get(), "paid_by" => paid_by.as_str()).increment(units);
+    }
+    if taken != Nanos::ZERO {
+        balance_updated(BalanceUpdate::Deduct, records);
+    }
+}
+
+/// Somebody was refused, with this error number.
+pub fn refused(number: u32) {
+    let code = Code::from_number(number).filter(|code| REASONS.contains(code));
+    counter!(REFUSED, "code" => code.map_or(OTHER, reason)).increment(1);
+}
+
+/// The reasons that have a label of their own.
+const REASONS: [Code; 3] =
+    [Code::InsufficientBalance, Code::InsufficientQuota, Code::UnknownService];
+const OTHER: &str = "other";
+
+fn reason(code: Code) -> &'static str {
+    match code {
+        Code::InsufficientBalance => "190102",
+        Code::InsufficientQuota => "190202",
+        Code::UnknownService => "190205",
+        _ => OTHER,
+    }
 }
 
 /// A deduct was answered, charged or not.
@@ -136,6 +180,7 @@ pub fn deduct_queue(requests: usize) {
 
 /// At the start nothing waits.
 pub(super) fn register() {
+    counters(REFUSED, "code", REASONS.into_iter().map(reason).chain([OTHER]));
     describe_gauge!(QUEUE, Unit::Count, "Requests that wait to be charged.");
     let _ = histogram!(BATCH_SIZE);
     deduct_queue(0);

@@ -20,4 +20,5 @@ mod prices;
 mod protocol;
 mod replay;
 mod speed;
+mod standing;
 mod stories;

@@ -1,5 +1,7 @@
 //! `POST /internal/v1/billing/sync`: what a gateway says and hears.
 
+use std::time::Instant;
+
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -32,8 +34,11 @@ pub(super) async fn sync(State(gateways): State<Gateways>, request: Request) -> 
             "too many messages at once; send it again",
         );
     };
+    let begun = Instant::now();
     let answer = answer(gateways.app, request, slot, language);
-    match tokio::time::timeout(gateways.timeout, answer).await {
+    let answered = tokio::time::timeout(gateways.timeout, answer).await;
+    metrics::sync_duration(begun.elapsed());
+    match answered {
         Ok(response) => response,
         Err(_) => reply::come_again(
             language,

@@ -9,36 +9,15 @@ use sqlx::mysql::MySqlConnection;
 
 use farebox_core::grant::Split;
 use farebox_core::lease::{OnLost, Reclaimed};
-use farebox_core::money::Nanos;
 
 use crate::app::Settings;
 use crate::app::books::movement::cost_of;
 use crate::app::books::{Books, Charge, quota_key};
-use crate::metrics;
 use crate::store::billing_record::Source;
 use crate::store::lease::{State, StoredLease};
 use crate::store::{StoreError, gateway};
 
-/// The most that was lost with leases that were taken back: what they held.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::app) struct Loss {
-    units: u64,
-    amount: Nanos,
-}
-
-impl Loss {
-    /// Counts it; only what was committed has happened.
-    pub(in crate::app) fn count(self, on_lost: OnLost) {
-        metrics::lease_lost(on_lost, self.units, self.amount);
-    }
-}
-
 impl Books {
-    /// What the leases held that were taken back on these books.
-    pub(in crate::app) fn reclaimed(&self) -> Loss {
-        self.reclaimed
-    }
-
     /// Loads when the processes of overdue leases were last heard of.
     pub(in crate::app) async fn load_last_seen(
         &mut self,
@@ -85,9 +64,7 @@ impl Books {
         if is_forgotten {
             return Ok(());
         }
-        self.reclaimed.units = self.reclaimed.units.saturating_add(held.total());
-        self.reclaimed.amount =
-            self.reclaimed.amount.checked_add(amount).unwrap_or(self.reclaimed.amount);
+        self.tally.lose(held.total(), amount);
         Ok(())
     }
 

@@ -204,6 +204,7 @@ impl Books {
             )?;
         }
         let id = record.id.clone();
+        self.tally.charge(&record.service, units, paid);
         self.records.push(record);
         Ok(Some(id))
     }

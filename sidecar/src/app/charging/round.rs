@@ -18,7 +18,7 @@ use super::request::deduct_key;
 use super::transaction::Fences;
 use super::{CallError, Outcome, Refusal, Request};
 use crate::app::Settings;
-use crate::app::books::{Books, Loss};
+use crate::app::books::{Books, Tally};
 use crate::app::terms::PriceList;
 use crate::calendar::Month;
 use crate::negative::{self, Guard};
@@ -236,8 +236,8 @@ impl<'a> Round<'a> {
     }
 
     /// What was lost with leases that this round took back.
-    pub(super) fn reclaimed(&self) -> Loss {
-        self.books.reclaimed()
+    pub(super) fn tally(&self) -> Tally {
+        self.books.tally()
     }
 
     /// Whether the account could be locked.

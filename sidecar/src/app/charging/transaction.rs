@@ -9,7 +9,7 @@ use super::CallError;
 use super::round::{Decided, Locking, Round};
 use super::turns::Item;
 use crate::app::App;
-use crate::app::books::Loss;
+use crate::app::books::Tally;
 use crate::metrics;
 use crate::store::retry::retry;
 use crate::store::{self, StoreError, Tx};
@@ -59,8 +59,8 @@ async fn attempt(
         Ok(mut tx) => {
             let outcome = decide(&mut tx, app, items, locking, fences).await;
             let outcome = store::finish(tx, outcome).await;
-            outcome.map(|(decided, loss)| {
-                loss.count(app.settings.on_lost);
+            outcome.map(|(decided, tally)| {
+                tally.count(app);
                 decided
             })
         }
@@ -93,7 +93,7 @@ async fn decide(
     items: &[Item],
     locking: Locking,
     fences: &Fences,
-) -> Result<(Vec<Decided>, Loss), StoreError> {
+) -> Result<(Vec<Decided>, Tally), StoreError> {
     let requests: Vec<_> = items.iter().map(|item| (&item.request, &item.account)).collect();
     let mut round = Round::load(tx, &app.settings, &requests, locking).await?;
     if let [(_, account), ..] = requests.as_slice() {
@@ -107,7 +107,7 @@ async fn decide(
     let mut decided = round.decide_all(tx, &requests).await?.into_iter();
     round.store(tx).await?;
     let in_place = |begun: bool| if begun { decided.next() } else { Some(Decided::GivenUp) };
-    Ok((begun.into_iter().filter_map(in_place).collect(), round.reclaimed()))
+    Ok((begun.into_iter().filter_map(in_place).collect(), round.tally()))
 }
 
 /// Two parts; no account is in both, unless there is only one account.

@@ -11,8 +11,6 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep};
 
-use farebox_core::charge::PaidBy;
-use farebox_core::grant::Split;
 use farebox_core::id::AccountId;
 
 use super::queue::{Queue, Taken};
@@ -285,16 +283,15 @@ fn answer(app: &App, concluded: Concluded) -> BTreeSet<AccountId> {
     recalled
 }
 
-/// Measures a deduct whose turn is over, however it ended; one that was charged now is counted.
+/// Measures a deduct whose turn is over, however it ended. What it charged is counted with its transaction.
 fn observe(app: &App, item: &Item, decided: &Result<Decided, CallError>) {
     let Request::Deduct(request) = &item.request else { return };
     if decided.as_ref().is_ok_and(|decided| !decided.is_final()) {
         return;
     }
     let service = app.services.label(&request.service);
-    if let Ok(Decided::Answer(Outcome::Deducted(reply))) = decided {
-        let units = Split { free: reply.free_units, paid: reply.paid_units };
-        metrics::deducted(&service, PaidBy::of(units), reply.amount);
+    if let Ok(Decided::Answer(Outcome::Refused(refusal))) = decided {
+        metrics::refused(refusal.code);
     }
     metrics::deduct_duration(&service, item.arrived.elapsed());
 }

@@ -14,7 +14,7 @@ use super::anomaly::{self, Kept};
 use super::{Change, announce, failure_text};
 use crate::app::App;
 use crate::app::books::{Books, new_id};
-use crate::metrics::{self, CreditSource, RechargeStatus};
+use crate::metrics::{self, BalanceUpdate, CreditSource, RechargeStatus};
 use crate::negative::{self, Guard};
 use crate::payment::Facts;
 use crate::store::column::OnCorrupt;
@@ -109,6 +109,7 @@ impl Counted {
         if let Some(amount) = self.credited {
             metrics::recharge(RechargeStatus::Success, amount);
             metrics::order(State::Paid);
+            metrics::balance_updated(BalanceUpdate::Recharge, 1);
         }
         if let Some(delay) = self.delay {
             metrics::credit_delay(source, delay);

@@ -7,10 +7,9 @@ use sqlx::Executor;
 use sqlx::mysql::MySqlConnection;
 
 use farebox_core::id::AccountId;
-use farebox_core::lease::OnLost;
 use farebox_core::wire::{JournalReport, LeaseKey, Report, SyncReply, SyncRequest, Want};
 
-use crate::app::books::{Books, LeaseSelection, Loss, Reference};
+use crate::app::books::{Books, LeaseSelection, Reference, Tally};
 use crate::app::sync::quota_of;
 use crate::app::terms::PriceList;
 use crate::app::{App, Settings};
@@ -47,14 +46,20 @@ enum Item<'a> {
 /// What is counted once a message is committed.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
-    loss: Loss,
+    tally: Tally,
     left_out: Vec<SyncItem>,
+    items: usize,
+    granted: Vec<u64>,
+    refused: Vec<u32>,
 }
 
 impl Effects {
-    pub(super) fn count(self, on_lost: OnLost) {
-        self.loss.count(on_lost);
+    pub(super) fn count(self, app: &App) {
+        self.tally.count(app);
         self.left_out.into_iter().for_each(metrics::left_out);
+        self.granted.into_iter().for_each(metrics::granted);
+        self.refused.into_iter().for_each(metrics::refused);
+        metrics::sync_items(self.items);
     }
 }
 
@@ -70,6 +75,8 @@ pub(super) struct Batch<'a> {
     /// Accounts that somebody else has locked: what is about them is left out.
     taken: BTreeSet<AccountId>,
     left_out: Vec<SyncItem>,
+    /// Units that were granted, by grant.
+    pub(super) granted: Vec<u64>,
     /// Units booked by journal line.
     pub(super) journal: BTreeMap<u64, u64>,
     pub(super) books: Books,
@@ -117,6 +124,7 @@ impl<'a> Batch<'a> {
             owners,
             taken,
             left_out: Vec::new(),
+            granted: Vec::new(),
             journal: booked.into_iter().collect(),
             books,
             reply: SyncReply { epoch, ..SyncReply::default() },
@@ -124,7 +132,17 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn into_reply(self) -> (SyncReply, Effects) {
-        (self.reply, Effects { loss: self.books.reclaimed(), left_out: self.left_out })
+        let refused = self.reply.refusals.iter().filter(|refusal| !refusal.soon);
+        let effects = Effects {
+            tally: self.books.tally(),
+            left_out: self.left_out,
+            items: self.request.reports.len()
+                + self.request.wants.len()
+                + self.request.journal.len(),
+            granted: self.granted,
+            refused: refused.map(|refusal| refusal.code).collect(),
+        };
+        (self.reply, effects)
     }
 
     /// Takes every item in and writes what changed.

@@ -67,6 +67,7 @@ impl Batch<'_> {
                     Some(id) => self.extend(id, units)?,
                     None => self.open(tx, &case, units).await?,
                 };
+                self.granted.push(units.total());
                 self.grant(id, &case, last)
             }
             Decision::Short => self.recall_or_refuse(&case, current),

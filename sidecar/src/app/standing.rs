@@ -1,0 +1,47 @@
+//! What stands in the database, shown in the metrics of this process: what gateways hold, who runs low, what waits.
+
+use farebox_core::money::Nanos;
+
+use crate::app::App;
+use crate::calendar::Month;
+use crate::metrics;
+use crate::store::standing::Lent;
+use crate::store::{self, StoreError, standing};
+
+/// A balance below this is low, in the currency of the accounts: 10.
+const LOW_BALANCE: Nanos = Nanos::new(10_000_000_000);
+
+/// A free quota of which less than this is left is low, in per cent.
+const LOW_QUOTA_PERCENT: u64 = 20;
+
+/// Asks the database and shows it. Every sidecar shows all of it, so one of them is enough for a graph.
+pub(super) async fn show(app: &App) -> Result<(), StoreError> {
+    let mut connection = app.store.acquire().await?;
+    let now = store::now(&mut connection).await?;
+    let month = Month::at(now, app.settings.time_zone).text;
+    let Lent { leases, free_units, paid_units, amount, lag } =
+        standing::lent(&mut connection).await?;
+    let silent_gateways =
+        standing::silent_gateways(&mut connection, app.settings.lease_ttl).await?;
+    let low_balances = standing::low_balances(&mut connection, LOW_BALANCE).await?;
+    let low_quotas = standing::low_quotas(&mut connection, &month, LOW_QUOTA_PERCENT).await?;
+    let outbox_lag = standing::outbox_lag(&mut connection).await?;
+    let anomalies = standing::anomalies(&mut connection).await?;
+    let jobs = standing::jobs(&mut connection).await?;
+
+    metrics::lent(metrics::Lent { leases, free_units, paid_units, amount, lag, silent_gateways });
+    metrics::balances_low(low_balances);
+    for service in app.settings.free_quotas.keys() {
+        let low = low_quotas.iter().find(|(name, _)| name == service.as_str());
+        metrics::quotas_low(&app.services.label(service), low.map_or(0, |(_, users)| *users));
+    }
+    metrics::outbox_lag(outbox_lag);
+    metrics::anomalies(anomalies);
+    for (job, until) in jobs {
+        metrics::job_held_until(job, until.timestamp());
+    }
+    let (open, idle) = app.store.open_connections();
+    metrics::connections_to_database(open.saturating_sub(idle), idle);
+    metrics::standing_seen_at(now.timestamp());
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! What stands in the database at a moment, as sums for graphs. Nothing is locked.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use farebox_core::money::Nanos;
+use sqlx::mysql::MySqlConnection;
+
+use crate::store::StoreError;
+use crate::store::column::{Columns, OnCorrupt, decimal, micros, read_all};
+
+/// What gateways hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Lent {
+    pub(crate) leases: u64,
+    pub(crate) free_units: u64,
+    pub(crate) paid_units: u64,
+    /// What the paid units cost.
+    pub(crate) amount: Nanos,
+    /// How long ago the lease was spoken of that nobody has spoken of for longest.
+    pub(crate) lag: Duration,
+}
+
+/// The sums of all open leases.
+pub(crate) async fn lent(connection: &mut MySqlConnection) -> Result<Lent, StoreError> {
+    let row = sqlx::query(
+        "SELECT '' AS id, COUNT(*) AS leases, CAST(COALESCE(SUM(free), 0) AS SIGNED) AS free,
+            CAST(COALESCE(SUM(paid), 0) AS SIGNED) AS paid, COALESCE(SUM(paid * price), 0) AS amount,
+            GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(renewed_at), UTC_TIMESTAMP(3)), 0)) AS lag
+         FROM (SELECT price, renewed_at, free_granted - free_used - free_returned AS free,
+                 paid_granted - paid_used - paid_returned AS paid
+               FROM lease WHERE state = 'open') AS open_lease",
+    )
+    .fetch_one(connection)
+    .await?;
+    let columns = Columns::new(&row, "lease", "id");
+    Ok(Lent {
+        leases: columns.units("leases")?,
+        free_units: columns.units("free")?,
+        paid_units: columns.units("paid")?,
+        amount: columns.nanos("amount")?,
+        lag: Duration::from_micros(columns.units("lag")?),
+    })
+}
+
+/// How many processes hold leases and have not been heard of for so long.
+pub(crate) async fn silent_gateways(
+    connection: &mut MySqlConnection,
+    silence: Duration,
+) -> Result<u64, StoreError> {
+    let query = sqlx::query(
+        "SELECT '' AS id, COUNT(*) AS count FROM gateway
+         WHERE last_seen_at < UTC_TIMESTAMP(3) - INTERVAL ? MICROSECOND AND EXISTS (
+           SELECT 1 FROM lease WHERE lease.gateway_id = gateway.gateway_id
+             AND lease.epoch = gateway.epoch AND lease.state = 'open')",
+    );
+    count(&query.bind(micros(silence)).fetch_one(connection).await?, "gateway")
+}
+
+/// How many accounts have had money and have less than this.
+pub(crate) async fn low_balances(
+    connection: &mut MySqlConnection,
+    below: Nanos,
+) -> Result<u64, StoreError> {
+    let query = sqlx::query(
+        "SELECT '' AS id, COUNT(*) AS count FROM user_balance WHERE 0 < entry_seq AND balance < ?",
+    );
+    count(&query.bind(decimal(below)).fetch_one(connection).await?, "user_balance")
+}
+
+/// By service, how many accounts have used or hold so much of the month's free quota that less than so many per cent is left.
+pub(crate) async fn low_quotas(
+    connection: &mut MySqlConnection,
+    month: &str,
+    percent: u64,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT service_name, COUNT(*) AS count FROM free_quota
+         WHERE reset_month = ? AND 0 < total_quota
+           AND (total_quota - used_quota - held_quota) * 100 < total_quota * ?
+         GROUP BY service_name",
+    )
+    .bind(month)
+    .bind(i64::try_from(percent).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, OnCorrupt::Fail, |row| {
+        let columns = Columns::new(row, "free_quota", "service_name");
+        Ok((columns.text("service_name")?, columns.units("count")?))
+    })
+}
+
+/// How long the event is due that waits longest to be delivered.
+pub(crate) async fn outbox_lag(connection: &mut MySqlConnection) -> Result<Duration, StoreError> {
+    let row = sqlx::query(
+        "SELECT '' AS id, GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(created_at), UTC_TIMESTAMP(3)), 0)) AS lag
+         FROM outbox WHERE send_at IS NOT NULL",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Duration::from_micros(Columns::new(&row, "outbox", "id").units("lag")?))
+}
+
+/// How many kinds of news did not fit.
+pub(crate) async fn anomalies(connection: &mut MySqlConnection) -> Result<u64, StoreError> {
+    let query = sqlx::query("SELECT '' AS id, COUNT(*) AS count FROM payment_anomaly");
+    count(&query.fetch_one(connection).await?, "payment_anomaly")
+}
+
+/// Until when each job is or was somebody's.
+pub(crate) async fn jobs(
+    connection: &mut MySqlConnection,
+) -> Result<Vec<(String, DateTime<Utc>)>, StoreError> {
+    let rows = sqlx::query("SELECT name, until FROM job_lease WHERE owner <> ''")
+        .fetch_all(connection)
+        .await?;
+    read_all(&rows, OnCorrupt::Fail, |row| {
+        let columns = Columns::new(row, "job_lease", "name");
+        Ok((columns.text("name")?, columns.time("until")?))
+    })
+}
+
+fn count(row: &sqlx::mysql::MySqlRow, table: &'static str) -> Result<u64, StoreError> {
+    Columns::new(row, table, "id").units("count")
+}
