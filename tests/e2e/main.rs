@@ -17,6 +17,7 @@ mod gateways;
 mod jwt;
 mod load;
 mod locked;
+mod observe;
 mod outage;
 mod overload;
 mod payment_service;

@@ -44,6 +44,21 @@ pub fn envoy() -> Result<PathBuf, StackError> {
     find("Envoy 1.40.0", "FAREBOX_ENVOY", fetched)
 }
 
+/// Prometheus, `FAREBOX_PROMETHEUS` or the one that `cargo xtask setup` fetches.
+pub fn prometheus() -> Result<PathBuf, StackError> {
+    find("Prometheus", "FAREBOX_PROMETHEUS", fetched_prometheus().join("prometheus"))
+}
+
+/// The checker of Prometheus's rules, which comes with it.
+pub fn promtool() -> Result<PathBuf, StackError> {
+    find("promtool", "FAREBOX_PROMTOOL", fetched_prometheus().join("promtool"))
+}
+
+fn fetched_prometheus() -> PathBuf {
+    let home = env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
+    home.join(".cache/farebox/prometheus/usr/bin")
+}
+
 /// The library that gives a process another time, of Debian's package `faketime`.
 pub fn clock_library() -> Result<PathBuf, StackError> {
     let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();

@@ -32,6 +32,7 @@ pub mod link;
 pub mod part;
 pub mod payment;
 pub mod port;
+pub mod prometheus;
 pub mod redis;
 pub mod router;
 pub mod scratch;

@@ -1,12 +1,14 @@
 //! What stands in the database, shown in the metrics of this process: what gateways hold, who runs low, what waits.
 
+use std::time::Duration;
+
 use farebox_core::money::Nanos;
 
 use crate::app::App;
 use crate::calendar::Month;
 use crate::metrics;
 use crate::store::standing::Lent;
-use crate::store::{self, StoreError, standing};
+use crate::store::{self, StoreError, outbox, standing};
 
 /// A balance below this is low, in the currency of the accounts: 10.
 const LOW_BALANCE: Nanos = Nanos::new(10_000_000_000);
@@ -25,7 +27,14 @@ pub(super) async fn show(app: &App) -> Result<(), StoreError> {
         standing::silent_gateways(&mut connection, app.settings.lease_ttl).await?;
     let low_balances = standing::low_balances(&mut connection, LOW_BALANCE).await?;
     let low_quotas = standing::low_quotas(&mut connection, &month, LOW_QUOTA_PERCENT).await?;
-    let outbox_lag = standing::outbox_lag(&mut connection).await?;
+    let (pending, outbox_lag) = match app.events {
+        Some(_) => {
+            let pending = outbox::pending(&mut connection).await?;
+            (pending, standing::outbox_lag(&mut connection).await?)
+        }
+        // Without a receiver events are kept for a while, and wait for nobody.
+        None => (0, Duration::ZERO),
+    };
     let anomalies = standing::anomalies(&mut connection).await?;
     let jobs = standing::jobs(&mut connection).await?;
 
@@ -35,6 +44,7 @@ pub(super) async fn show(app: &App) -> Result<(), StoreError> {
         let low = low_quotas.iter().find(|(name, _)| name == service.as_str());
         metrics::quotas_low(&app.services.label(service), low.map_or(0, |(_, users)| *users));
     }
+    metrics::outbox_pending(pending);
     metrics::outbox_lag(outbox_lag);
     metrics::anomalies(anomalies);
     for (job, until) in jobs {

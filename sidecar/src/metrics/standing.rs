@@ -62,8 +62,8 @@ pub fn connections_to_database(busy: u32, idle: u32) {
 }
 
 /// A job is or was somebody's until this moment, in seconds since 1970.
-pub fn job_held_until(job: String, seconds: i64) {
-    gauge!(JOB, "job" => job).set(float(seconds.unsigned_abs()));
+pub fn job_held_until(name: String, seconds: i64) {
+    gauge!(JOB, "name" => name).set(float(seconds.unsigned_abs()));
 }
 
 /// The database was asked for all of this at this moment, in seconds since 1970.

@@ -56,6 +56,7 @@ pub(crate) fn stack() -> Result<()> {
 pub(crate) fn tests() -> Result<()> {
     packages(&TEST_PROGRAMS)?;
     packages(&[GALERA])?;
+    prometheus()?;
     rust_target("wasm32-unknown-unknown", "the arithmetic that ships is tested as WebAssembly")?;
     wasm_runner().map(drop)
 }
@@ -105,6 +106,34 @@ fn apt(arguments: &[&str]) -> Result<()> {
 
 fn is_root() -> Result<bool> {
     Ok(shell::output(Command::new("id").arg("--user"))?.trim() == "0")
+}
+
+/// Debian's package of Prometheus starts a server when it is installed, so it is unpacked instead.
+fn prometheus() -> Result<()> {
+    let folder = place::cache().join("prometheus");
+    if folder.join("usr/bin/promtool").is_file() {
+        return Ok(());
+    }
+    if place::program("apt-get").is_none() {
+        bail!("missing: prometheus and promtool 2.42 or later; put them into {folder:?}/usr/bin");
+    }
+    shell::step(
+        "fetch Prometheus (Debian's package, 19 MB)",
+        "it checks the alerts and the dashboard; unpacked, not installed: nothing else notices",
+    );
+    let parts = folder.with_extension("part");
+    fs::create_dir_all(&parts).with_context(|| format!("cannot create {parts:?}"))?;
+    if is_root()? {
+        apt(&["update"])?;
+    }
+    let mut download = Command::new("apt-get");
+    download.args(["--quiet=2", "download", "prometheus"]).current_dir(&parts);
+    shell::run_quietly("apt-get download", &mut download)?;
+    let package = fs::read_dir(&parts)?.next().context("apt-get downloaded nothing")??.path();
+    let mut unpack = Command::new("dpkg-deb");
+    unpack.arg("--extract").arg(package).arg(&folder);
+    shell::run_quietly("unpacking", &mut unpack)?;
+    fs::remove_dir_all(&parts).with_context(|| format!("cannot remove {parts:?}"))
 }
 
 // === parts of the Rust toolchain ===
