@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use farebox_core::limits::UNITS_MAX;
 use farebox_core::money::Nanos;
 use farebox_core::wire::{
-    Grant, JournalReport, LeaseKey, Recall, Refusal, Report, SyncReply, SyncRequest, Want,
+    Grant, JournalReport, Known, LeaseKey, Recall, Refusal, Report, SyncReply, SyncRequest, Want,
 };
 
 use crate::control;
@@ -171,7 +171,11 @@ pub fn collect(host: &impl Host, set: usize, timing: Timing, draft: &mut Draft) 
 fn refill(record: &mut Record, key: LeaseKey, timing: Timing) -> Want {
     let units = record.wish(record.low_water.max(1), timing.now);
     record.note_question(timing.answered_until(), units, timing.now);
-    Want { key, units, min: 1, waiting: false }
+    Want { key, units, min: 1, waiting: false, known: Some(known(record)) }
+}
+
+fn known(record: &Record) -> Known {
+    Known { lease: record.lease, granted: if record.lease == 0 { 0 } else { record.granted } }
 }
 
 fn is_idle(record: &Record, timing: Timing) -> bool {
@@ -278,7 +282,8 @@ pub fn ask(
         let units = lent.map_or(Some(wish), |(budget, lent)| budget.units(lent, price, wish, min));
         let Some(units) = units else { return (Err(Declined::Budget), Write::No) };
         let waiting = need != Need::Ahead;
-        part.wants.push(Want { key: key.clone(), units, min, waiting });
+        let known = Some(known(&record));
+        part.wants.push(Want { key: key.clone(), units, min, waiting, known });
         record.note_question(timing.answered_until(), units, timing.now);
         content.put(place, &record);
         // The answer may be about any lease that the sidecar has open for the key, also one that is on its way back.

@@ -1,8 +1,9 @@
 //! Several gateways draw on one account: what is paid for is served to the last unit, wherever its calls arrive, and
 //! nobody is refused while units lie unused at another gateway.
 //!
-//! Leases stand for 10 s here, five times as long as a call may wait: units come home by recall or return, never because
-//! a lease has run out.
+//! Leases stand for 40 s here, five times as long as a call may wait: units come home by recall or return, never because
+//! a lease has run out. Calls may wait for 8 s, so that a busy machine is no reason to be refused: these tests are about who
+//! is served, not about how soon.
 
 use farebox_tests::{Client, Gateway, Plan, Stack, Tally, run};
 use futures_util::future::join_all;
@@ -29,8 +30,12 @@ impl Edge {
             json!({ "prefix": "/gift/", "service": "gift" }),
             json!({ "prefix": "/five/", "service": "coin", "units": 5 }),
         ];
+        let mut plugin = plugin_with_rules(&rules);
+        plugin["max_wait"] = "8s".into();
+        plugin["sidecar"]["timeout"] = "4s".into();
         let plan = Plan::reference()
-            .plugin(plugin_with_rules(&rules))
+            .plugin(plugin)
+            .lease_ttl("40s")
             .prices(&[("coin", "0.001"), ("duo", "0.002"), ("mixed", "0.002")])
             .free_quotas(&[("mixed", 100), ("gift", 240)])
             .workers(2);

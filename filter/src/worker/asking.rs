@@ -186,6 +186,9 @@ impl Worker {
         }
         // What goes back whole is said until it was heard: nobody here remembers it otherwise.
         self.orphans.retain(|lease, _| reply.acks.iter().all(|ack| ack.lease != *lease));
+        // One that was told again and found a place now is no orphan any more.
+        let told = |lease: &u64| reply.grants.iter().any(|grant| grant.lease == *lease);
+        self.orphans.retain(|lease, _| !told(lease));
         self.orphans.extend(applied.orphans.into_iter().map(|report| (report.lease, report)));
         self.recalled.extend(applied.recalled);
         report_again(host, question.sent.sets_left_out(reply));

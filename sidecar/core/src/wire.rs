@@ -79,6 +79,18 @@ pub struct Want {
     /// A call waits for them. Only then units that other leases hold unused are recalled.
     #[serde(default)]
     pub waiting: bool,
+    /// What the gateway knows to have for the key. Absent: it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Known>,
+}
+
+/// What a gateway knows of its lease for a key. When it was granted more, the answer that said so was lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// The lease; 0 for none.
+    pub lease: u64,
+    /// Units granted since the lease began.
+    pub granted: u64,
 }
 
 /// Usage that a gateway allowed without a lease while the sidecar was away, in totals since the line began.
@@ -323,7 +335,7 @@ mod tests {
             epoch: 7,
             seq: 1,
             reports: vec![Report { lease: 5, used: 3, in_flight: 1, returned: 0, close: false }],
-            wants: vec![Want { key: key(), units: 20, min: 1, waiting: true }],
+            wants: vec![Want { key: key(), units: 20, min: 1, waiting: true, known: None }],
             journal: vec![],
         }
     }

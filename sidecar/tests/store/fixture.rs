@@ -168,7 +168,7 @@ pub(crate) fn key(account: &str, service: &str) -> LeaseKey {
 }
 
 pub(crate) fn want(account: &str, service: &str, units: u64, min: u64) -> Want {
-    Want { key: key(account, service), units, min, waiting: true }
+    Want { key: key(account, service), units, min, waiting: true, known: None }
 }
 
 /// A want ahead of need: no call waits for it.

@@ -1,6 +1,6 @@
 //! How leases end: by reboot, silence, month and report.
 
-use farebox_core::wire::Report;
+use farebox_core::wire::{Known, Report, Want};
 
 use crate::fixture::{Fixture, refill, used, want};
 
@@ -201,4 +201,30 @@ async fn the_jobs_take_leases_back_and_stop_when_told() {
     }
     stop.send(true).unwrap();
     jobs.await.unwrap();
+}
+
+/// The answer that granted was lost. What it granted is the gateway's, so it is told again, and nobody is refused for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn units_of_which_the_gateway_never_heard_are_told_again_and_not_granted_twice() {
+    let farebox = Fixture::new(&[], &[("asset", "0.1")]).await;
+    farebox.credit("u", "1").await;
+    let mut edge = farebox.gateway("edge-1");
+    let lost = edge.want(want("u", "asset", 10, 10)).await.unwrap();
+    assert_eq!(farebox.money("u").await, "1 1 0");
+    let asks = |lease, granted| Want {
+        known: Some(Known { lease, granted }),
+        ..want("u", "asset", 10, 10)
+    };
+    for known in [asks(0, 0), asks(lost.lease + 1, 10), asks(lost.lease, 9)] {
+        let told = edge.want(known).await.unwrap();
+        assert_eq!((told.lease, told.paid_units), (lost.lease, 10));
+    }
+    assert_eq!(farebox.money("u").await, "1 1 0", "nothing more is held");
+    let refusal = edge.want(asks(lost.lease, 10)).await.unwrap_err();
+    assert!(!refusal.soon, "there is no more");
+    edge.report(used(lost.lease, 10)).await;
+    let refusal = edge.want(asks(lost.lease, 10)).await.unwrap_err();
+    assert!(!refusal.soon);
+    assert_eq!(farebox.money("u").await, "0 0 0");
+    farebox.assert_sound().await;
 }

@@ -63,6 +63,7 @@ async fn a_route_may_name_its_own_price() {
         units: 2,
         min: 2,
         waiting: true,
+        known: None,
     };
     let dear = edge.want(at("0.1")).await.unwrap();
     let cheap = edge.want(at("0.01")).await.unwrap();

@@ -234,6 +234,26 @@ fn a_lease_whose_grant_was_lost_goes_back_until_the_sidecar_has_heard_it() {
 }
 
 #[test]
+fn units_whose_grant_was_lost_serve_the_next_call_though_there_are_no_others() {
+    let gateway = Gateway::new(2);
+    gateway.credit("some", "0.003");
+    let lost = gateway.vms[0].request(asset("some"));
+    for call in gateway.host.take_callouts() {
+        gateway.reply_to(&call);
+        call.answer(CalloutAnswer::timeout());
+    }
+    assert_eq!(lost.status(), Some(503));
+    gateway.pass(600);
+    // All money of the account is held by a lease of which this gateway never heard.
+    for worker in [1, 0, 1] {
+        let stream = gateway.serve(worker, asset("some"));
+        assert!(stream.is_forwarded(), "{:?}", stream.state());
+    }
+    assert_eq!(gateway.serve(0, asset("some")).status(), Some(402));
+    gateway.settle_and_check("some", 3);
+}
+
+#[test]
 fn a_lease_whose_grant_was_lost_goes_back_when_it_is_needed_elsewhere() {
     let gateway = Gateway::new(2);
     gateway.credit("some", "0.002");

@@ -158,6 +158,11 @@ impl Batch<'_> {
         case: &Case<'_>,
         current: Option<u64>,
     ) -> Result<(), StoreError> {
+        if let Some(id) = current.filter(|&id| self.was_lost(case.want, id)) {
+            // Those units are the gateway's already: it needs to hear of them, and nothing more.
+            let id = self.extend(id, Split::NONE)?;
+            return self.grant(id, case, true);
+        }
         let pool = Pool::of(&self.books, &case.quota, case.terms.price.is_some(), current);
         let soon =
             !pool.leases.is_empty() && case.want.min <= pool.added_to(case.funds).total().total();
@@ -167,6 +172,13 @@ impl Batch<'_> {
         let refusal = self.refusal(case, soon);
         self.reply.refusals.push(refusal);
         Ok(())
+    }
+
+    /// Whether the gateway was granted more of its lease than it knows of: the answer with the grant never arrived.
+    fn was_lost(&self, want: &Want, lease: u64) -> bool {
+        let Some(known) = want.known else { return false };
+        let known = if known.lease == lease { known.granted } else { 0 };
+        self.books.lease(lease).is_some_and(|lease| known < lease.units.granted.total())
     }
 
     fn refusal(&self, case: &Case<'_>, soon: bool) -> Refusal {

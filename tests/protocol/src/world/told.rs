@@ -45,7 +45,7 @@ pub(super) fn request(body: &[u8]) -> Option<String> {
             report.lease, report.used, report.in_flight, report.returned
         )
     });
-    let wants = request.wants.iter().map(|Want { key, units, min, waiting }| {
+    let wants = request.wants.iter().map(|Want { key, units, min, waiting, .. }| {
         let for_whom = if *waiting { "waiting" } else { "ahead of need" };
         format!("wants {units} {} for {}, at least {min}, {for_whom}", key.service, key.account)
     });

@@ -102,7 +102,7 @@ impl FakeSidecar {
     }
 
     fn refuse_deduct(&mut self, key: &LeaseKey, count: u64, funds: Funds) -> Reply {
-        let want = Want { key: key.clone(), units: count, min: count, waiting: true };
+        let want = Want { key: key.clone(), units: count, min: count, waiting: true, known: None };
         if self.recall_others(&want, None, funds) {
             return problem(Code::AccountBusy, json!({}));
         }

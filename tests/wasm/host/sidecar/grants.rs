@@ -1,6 +1,6 @@
 //! Wants: granted, refused, or met with units that other leases hold.
 
-use farebox_core::grant::{Ask, Decision, Funds, decide};
+use farebox_core::grant::{Ask, Decision, Funds, Split, decide};
 use farebox_core::lease::Lease;
 use farebox_core::money::Nanos;
 use farebox_core::wire::{FreeQuota, Grant, LeaseKey, Refusal, SyncRequest, Want};
@@ -34,7 +34,14 @@ impl FakeSidecar {
         let drawers = drawers.count() as u64 + u64::from(number.is_none());
         let funds = self.funds(key);
         let ask = Ask { units: want.units.min(self.grant_max).max(want.min), min: want.min };
-        let Decision::Grant { units, last } = decide(funds, ask, drawers) else {
+        let decision = match decide(funds, ask, drawers) {
+            // What a lost answer granted is told again.
+            Decision::Short if self.was_lost(want, number) => {
+                Decision::Grant { units: Split::NONE, last: true }
+            }
+            decision => decision,
+        };
+        let Decision::Grant { units, last } = decision else {
             let soon = self.recall_others(want, number, funds);
             let code = if funds.price.is_some() { 190_102 } else { 190_202 };
             return Err(Box::new(self.refusal(want, code, if soon { 50 } else { 1_000 }, soon)));
@@ -69,6 +76,12 @@ impl FakeSidecar {
             is_final: last,
             free_quota: self.free_quota_of(key),
         })
+    }
+
+    fn was_lost(&self, want: &Want, number: Option<u64>) -> bool {
+        let Some((number, known)) = number.zip(want.known) else { return false };
+        let known = if known.lease == number { known.granted } else { 0 };
+        known < self.leases[&number].units.granted.total()
     }
 
     /// Recalls what other leases of the account hold unused, if that and the funds would be enough.
