@@ -21,6 +21,7 @@ mod identity;
 mod key;
 mod orders;
 mod public;
+mod query;
 mod reply;
 mod shed;
 mod token;

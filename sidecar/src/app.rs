@@ -12,7 +12,10 @@ use farebox_core::money::Nanos;
 use farebox_core::wire::SyncRequest;
 use tokio::time::Instant;
 
-pub use crate::app::account::{AccountView, FreeQuotaView, RecordView};
+pub use crate::app::account::{
+    AccountView, FreeQuotaView, MovementView, OwnAccountView, Period, RecordFilter, RecordPage,
+    RecordView, ServiceUsageView, StatementView, StatsView, SummaryView, UsageView, ViewError,
+};
 pub use crate::app::charging::{CallError, Outcome, Refusal, Request};
 pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
 pub use crate::app::explain::{ExplainedPart, Explanation, Row as ExplainedRow};
@@ -39,6 +42,7 @@ mod books;
 mod charging;
 mod contention;
 mod credit;
+mod cursor;
 mod explain;
 mod funds;
 mod invariants;
@@ -166,6 +170,62 @@ impl App {
     /// What an account has; `None` when there is no such account.
     pub async fn account(&self, account: &AccountId) -> Result<Option<AccountView>, StoreError> {
         account::view(self, account).await
+    }
+
+    /// What a user has; an account that does not exist yet has nothing. Never writes.
+    pub async fn own_account(&self, account: &AccountId) -> Result<OwnAccountView, ViewError> {
+        account::own(self, account).await
+    }
+
+    /// Sums up what was charged before there were statistics, since the month before this one; how many sums were made. Does
+    /// nothing once there are any.
+    pub async fn begin_statistics(&self) -> Result<u64, StoreError> {
+        account::stats::begin(self).await
+    }
+
+    /// A page of a user's billing records, newest first.
+    pub async fn records(
+        &self,
+        account: &AccountId,
+        filter: &RecordFilter,
+    ) -> Result<RecordPage, ViewError> {
+        account::records::page(self, account, filter).await
+    }
+
+    /// What a user used today or this month, of one service or of all.
+    pub async fn stats(
+        &self,
+        account: &AccountId,
+        period: Period,
+        service: Option<&ServiceName>,
+    ) -> Result<StatsView, ViewError> {
+        account::stats::stats(self, account, period, service).await
+    }
+
+    /// What a user used this month, by service.
+    pub async fn stats_summary(&self, account: &AccountId) -> Result<SummaryView, ViewError> {
+        account::stats::summary(self, account).await
+    }
+
+    /// A user's statement of a month, `YYYY-MM`.
+    pub async fn statement(
+        &self,
+        account: &AccountId,
+        month: &str,
+    ) -> Result<StatementView, ViewError> {
+        account::statement::of_month(self, account, month).await
+    }
+
+    /// What a call would cost at this moment. Never writes.
+    pub async fn quote(&self, request: &CheckRequest) -> Result<CheckReply, CallError> {
+        charging::check::quote(self, request).await
+    }
+
+    /// The moment that a text names: RFC 3339, or a day of the billing time zone, for when it begins.
+    pub fn moment(&self, text: &str) -> Option<DateTime<Utc>> {
+        let day =
+            || text.parse().ok().map(|day| crate::calendar::start_of(day, self.settings.time_zone));
+        DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc()).or_else(day)
     }
 
     /// Adds money to an account, or takes some that is free; once per key.

@@ -1,6 +1,6 @@
 //! Months in the billing time zone.
 
-use chrono::{DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, LocalResult, Months, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
 /// A calendar month in the billing time zone.
@@ -31,8 +31,22 @@ impl Month {
     }
 }
 
+/// The day that `now` falls into, in the billing time zone.
+pub(crate) fn day_of(now: DateTime<Utc>, time_zone: Tz) -> NaiveDate {
+    now.with_timezone(&time_zone).date_naive()
+}
+
+/// The first days of the month that is written `YYYY-MM` and of the one after it.
+pub(crate) fn days_of_month(text: &str) -> Option<(NaiveDate, NaiveDate)> {
+    let is_plain = text.len() == 7 && text.is_ascii();
+    let first = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d").ok()?;
+    let next = first.checked_add_months(Months::new(1))?;
+    // Years that a database can hold.
+    (is_plain && (1970..9999).contains(&first.year())).then_some((first, next))
+}
+
 /// The first moment of a local day. Where clocks skip midnight, the day begins with the first hour that exists.
-fn start_of(day: NaiveDate, time_zone: Tz) -> DateTime<Utc> {
+pub(crate) fn start_of(day: NaiveDate, time_zone: Tz) -> DateTime<Utc> {
     let midnight = day.and_time(NaiveTime::MIN);
     for hour in 0..24 {
         match time_zone.from_local_datetime(&(midnight + chrono::TimeDelta::hours(hour))) {
@@ -77,5 +91,35 @@ mod tests {
             month("2017-09-30T00:00:00Z", chrono_tz::America::Asuncion),
             "2017-09 until 2017-10-01 04:00:00 UTC, 100800 s"
         );
+    }
+
+    #[test]
+    fn days_and_months_are_those_of_the_billing_time_zone() {
+        let shanghai = chrono_tz::Asia::Shanghai;
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        assert_eq!(day_of(at("2028-02-28T16:00:00Z"), shanghai).to_string(), "2028-02-29");
+        assert_eq!(day_of(at("2028-02-28T15:59:59.999Z"), shanghai).to_string(), "2028-02-28");
+        // New York's day of 23 hours, and the one of 25.
+        let new_york = chrono_tz::America::New_York;
+        for (day, next, hours) in
+            [("2026-03-08", "2026-03-09", 23), ("2026-11-01", "2026-11-02", 25)]
+        {
+            let begins = |day: &str| start_of(day.parse().unwrap(), new_york);
+            assert_eq!((begins(next) - begins(day)).num_hours(), hours);
+            assert_eq!(day_of(begins(day), new_york).to_string(), day);
+        }
+        for (text, expected) in [
+            ("2028-02", Some(("2028-02-01", "2028-03-01"))),
+            ("2026-12", Some(("2026-12-01", "2027-01-01"))),
+            ("2026-13", None),
+            ("2026-00", None),
+            ("0000-01", None),
+            ("2026-1", None),
+            ("+026-01", None),
+        ] {
+            let days = days_of_month(text).map(|(from, to)| (from.to_string(), to.to_string()));
+            let expected = expected.map(|(from, to)| (from.to_owned(), to.to_owned()));
+            assert_eq!(days, expected, "{text}");
+        }
     }
 }

@@ -147,7 +147,7 @@ async fn execute_command(
             config.require_signed_events()?;
             serve(config, ready_file).await
         }
-        Command::Migrate => with_store(config, async |store| migrate(store).await).await,
+        Command::Migrate => with_store(config, async |store| migrate(config, store).await).await,
         Command::CheckConfig => print(&check_config::report(path, config)?),
         Command::Account(command) => {
             with_app(config, async |app| account::execute(command, app).await).await
@@ -209,12 +209,19 @@ async fn with_app(
     .await
 }
 
-async fn migrate(store: &Store) -> Result<(), Failure> {
-    print(&match store.migrate().await? {
+async fn migrate(config: &Config, store: &Store) -> Result<(), Failure> {
+    let applied = store.migrate().await?;
+    let (app, _) = assemble(config, store.clone())?;
+    let summed_up = app.begin_statistics().await?;
+    print(&match applied {
         0 => "the schema is up to date\n".to_owned(),
         1 => "1 migration applied\n".to_owned(),
         count => format!("{count} migrations applied\n"),
-    })
+    })?;
+    match summed_up {
+        0 => Ok(()),
+        sums => print(&format!("statistics begin with {sums} sums of earlier usage\n")),
+    }
 }
 
 /// Writes a result. A reader that has seen enough (`| head`) is no failure.

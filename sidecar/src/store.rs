@@ -42,7 +42,9 @@ pub(crate) mod recharge_refund;
 pub(crate) mod reservation;
 pub(crate) mod retry;
 pub(crate) mod standing;
+pub(crate) mod statement;
 pub(crate) mod sync_reply;
+pub(crate) mod usage_day;
 pub(crate) mod user_balance;
 
 /// The schema, compiled in.

@@ -3,6 +3,7 @@
 //! Stacks are shared between tests, which therefore use users of their own. What stops a part, or configures one
 //! differently, starts a stack of its own.
 
+mod account;
 mod at_risk;
 mod calls;
 mod cold;

@@ -1,15 +1,14 @@
 //! What the two listeners that show orders share: query parameters in, pages and problems out.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::extract::Query;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use farebox_core::code::{Code, Language};
 use farebox_core::problem::Problem;
 use serde::Serialize;
 
+use super::query::Parameters;
 use super::reply::{self, problem};
 use crate::app::{OrderFilter, OrdersError};
 
@@ -19,36 +18,13 @@ pub(super) fn filter(
     known: &[&str],
     language: Language,
 ) -> Result<OrderFilter, Box<Response>> {
-    let invalid = |field: &str, detail: String| {
-        let plain = Problem::new(Code::InvalidArgument, language, detail);
-        Box::new(problem(language, plain.with_field(field)))
+    let mut query = Parameters::read(uri, known, language)?;
+    let filter = OrderFilter {
+        cursor: query.text("cursor"),
+        limit: query.limit()?,
+        state: query.value("state")?,
+        account: query.value("user")?,
     };
-    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
-        return Err(invalid("query", "the query string cannot be read".to_owned()));
-    };
-    let mut values = BTreeMap::new();
-    for (name, value) in pairs {
-        if !known.contains(&name.as_str()) {
-            let detail = format!("{name} is no parameter here; known are {}", known.join(", "));
-            return Err(invalid(&name, detail));
-        }
-        if values.insert(name.clone(), value).is_some() {
-            return Err(invalid(&name, format!("{name} occurs more than once; write it once")));
-        }
-    }
-    let mut filter = OrderFilter { cursor: values.remove("cursor"), ..OrderFilter::default() };
-    if let Some(text) = values.remove("limit") {
-        let detail = || format!("limit is {text:?}; write a number from 1 to 200");
-        filter.limit = Some(text.parse().map_err(|_| invalid("limit", detail()))?);
-    }
-    if let Some(text) = values.remove("state") {
-        let read = |err: farebox_core::order::WordError| invalid("state", err.to_string());
-        filter.state = Some(text.parse().map_err(read)?);
-    }
-    if let Some(text) = values.remove("user") {
-        let read = |err: farebox_core::id::NameError| invalid("user", err.to_string());
-        filter.account = Some(text.parse().map_err(read)?);
-    }
     Ok(filter)
 }
 

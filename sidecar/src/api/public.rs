@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::metrics::Shed;
 use crate::webhook::CallbackKeys;
 
+mod account;
 mod callback;
 mod health;
 mod orders;
@@ -65,6 +66,18 @@ pub(super) fn routes(public: Public) -> Router {
         .route("/billing/v1/billing/recharge", post(recharge::recharge))
         .route("/api/v1/billing/orders", get(orders::list))
         .route("/api/v1/billing/orders/{order_id}", get(orders::show))
+        .route("/api/v1/billing/account", get(account::account))
+        .route("/billing/v1/billing/account", get(account::account))
+        .route("/api/v1/billing/records", get(account::records))
+        .route("/billing/v1/billing/records", get(account::records))
+        .route("/api/v1/billing/stats/today", get(account::today))
+        .route("/billing/v1/billing/stats/today", get(account::today))
+        .route("/api/v1/billing/stats/month", get(account::month))
+        .route("/billing/v1/billing/stats/month", get(account::month))
+        .route("/api/v1/billing/stats/summary", get(account::summary))
+        .route("/billing/v1/billing/stats/monthly-usage-summary", get(account::summary))
+        .route("/api/v1/billing/statement", get(account::statement))
+        .route("/api/v1/billing/quote", get(account::quote))
         .with_state(public.clone());
     let callbacks = Router::new()
         .route("/internal/v1/billing/callback", post(callback::callback))

@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::webhook::CallbackKeys;
 
+mod account;
 mod callback;
 mod calls;
 mod orders;

@@ -15,6 +15,14 @@ use crate::store::billing_record::{self, Record};
 use crate::store::free_quota::{self, Quota};
 use crate::store::{self, StoreError, user_balance};
 
+pub(super) mod records;
+pub(super) mod statement;
+pub(super) mod stats;
+
+pub use self::records::{RecordFilter, RecordPage};
+pub use self::statement::{MovementView, StatementView};
+pub use self::stats::{Period, ServiceUsageView, StatsView, SummaryView, UsageView};
+
 /// An account at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AccountView {
@@ -85,8 +93,85 @@ pub struct RecordView {
     pub created_at: String,
 }
 
+/// What a user sees of the own account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OwnAccountView {
+    /// Whose account.
+    pub user_id: String,
+    /// The currency of every amount, ISO 4217.
+    pub currency: String,
+    /// Prepaid money, held money included.
+    pub balance: Nanos,
+    /// Money that leases and reservations hold for calls to come.
+    pub held: Nanos,
+    /// Balance minus held.
+    pub available: Nanos,
+    /// What is owed for usage that found no money left; the next money pays it first.
+    pub receivable: Nanos,
+    /// The month of the free quotas, `YYYY-MM`, in the billing time zone.
+    pub month: String,
+    /// This month's free quotas, in order of the services' names.
+    pub free_quotas: Vec<FreeQuotaView>,
+}
+
+/// Why something cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// A page size out of bounds.
+    #[error("limit is {limit}; write 1 to {}", records::LIMIT_MAX)]
+    Limit {
+        /// What was asked for.
+        limit: u32,
+    },
+    /// A cursor that no page gave.
+    #[error(
+        "cursor cannot be read; write the next_cursor of the page before, or none for the first page"
+    )]
+    Cursor,
+    /// No month.
+    #[error("month is {month:?}; write a year and a month such as 2026-11")]
+    Month {
+        /// What was asked for.
+        month: String,
+    },
+    /// The database's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// How many records a view shows.
 const RECORDS: u64 = 20;
+
+/// What a user sees. Nothing is written: an account that does not exist yet has nothing, and the quotas it will begin with.
+pub(super) async fn own(app: &App, account: &AccountId) -> Result<OwnAccountView, ViewError> {
+    let found = view(app, account).await?;
+    let mut connection = app.store.acquire().await?;
+    let month = Month::at(store::now(&mut connection).await?, app.settings.time_zone).text;
+    let view = found.unwrap_or_else(|| AccountView {
+        account: account.to_string(),
+        currency: app.settings.currency.clone(),
+        balance: Nanos::ZERO,
+        held: Nanos::ZERO,
+        available: Nanos::ZERO,
+        receivable: Nanos::ZERO,
+        free_quotas: quota_views(app, Vec::new(), &month),
+        records: Vec::new(),
+    });
+    let AccountView {
+        account, currency, balance, held, available, receivable, free_quotas, ..
+    } = view;
+    let month = free_quotas.first().map_or(month, |quota| quota.month.clone());
+    Ok(OwnAccountView {
+        user_id: account,
+        currency,
+        balance,
+        held,
+        available,
+        receivable,
+        month,
+        free_quotas,
+    })
+}
 
 pub(super) async fn view(
     app: &App,

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use farebox_core::id::{AccountId, GatewayId};
+use farebox_core::money::Nanos;
 use farebox_core::wire::LeaseKey;
 
 use crate::app::Settings;
@@ -33,9 +34,11 @@ mod call;
 mod lost;
 mod movement;
 mod tally;
+mod usage;
 
 pub(super) use movement::{Charge, Reference};
 pub(super) use tally::Tally;
+use usage::NewUsage;
 
 /// How long requests of one account that others have locked try to get it before they stand in line for it.
 const OUT_OF_LINE: Duration = Duration::from_millis(200);
@@ -91,9 +94,19 @@ pub(super) struct Books {
     journal: Vec<JournalLine>,
     /// What is counted once it is committed.
     tally: Tally,
+    /// What statistics are told from.
+    usage: NewUsage,
+    time_zone: chrono_tz::Tz,
     /// Accounts of which rows were written, and not yet their own row: it names what is to be checked, and it makes nodes of
     /// a cluster notice that two of them changed the same account.
     touched: BTreeSet<AccountId>,
+}
+
+/// Whether accounts that are missing are created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Create {
+    Yes,
+    No,
 }
 
 /// What is needed of the leases.
@@ -106,14 +119,15 @@ pub(super) struct LeaseSelection {
 }
 
 impl Books {
-    /// Locks the accounts, in order; an account that is missing is created when `settings` are given.
+    /// Locks the accounts, in order; an account that is missing is created if told.
     pub(super) async fn lock(
         tx: &mut MySqlConnection,
         accounts: &BTreeSet<AccountId>,
-        create: Option<&Settings>,
+        settings: &Settings,
+        create: Create,
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
-        Self::lock_by(tx, accounts, create, Wait::Yes, on_corrupt).await
+        Self::lock_by(tx, accounts, settings, create, Wait::Yes, on_corrupt).await
     }
 
     /// Locks all of the accounts, in order, and creates those that are missing. When somebody else has one, `None` at once;
@@ -124,7 +138,7 @@ impl Books {
         settings: &Settings,
         on_corrupt: OnCorrupt,
     ) -> Result<Option<Self>, StoreError> {
-        let mut books = Self::of([], on_corrupt);
+        let mut books = Self::of([], settings, on_corrupt);
         let locked = match books.lock_rows(tx, accounts, Wait::Refuse).await {
             Err(err) if err.is_locked() => return Ok(None),
             locked => locked?,
@@ -141,30 +155,32 @@ impl Books {
     pub(super) async fn lock_out_of_line(
         tx: &mut MySqlConnection,
         accounts: &BTreeSet<AccountId>,
-        create: Option<&Settings>,
+        settings: &Settings,
+        create: Create,
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
         let until = Instant::now() + OUT_OF_LINE;
         while Instant::now() < until {
-            match Self::lock_by(tx, accounts, create, Wait::Refuse, on_corrupt).await {
+            match Self::lock_by(tx, accounts, settings, create, Wait::Refuse, on_corrupt).await {
                 Err(err) if err.is_locked() => pause_between_attempts().await,
                 locked => return locked,
             }
         }
-        Self::lock(tx, accounts, create, on_corrupt).await
+        Self::lock(tx, accounts, settings, create, on_corrupt).await
     }
 
     async fn lock_by(
         tx: &mut MySqlConnection,
         accounts: &BTreeSet<AccountId>,
-        create: Option<&Settings>,
+        settings: &Settings,
+        create: Create,
         wait: Wait,
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
         let sorted: Vec<&AccountId> = accounts.iter().collect();
         let rows = user_balance::lock(tx, &sorted, wait, on_corrupt).await?;
-        let mut books = Self::of(rows.into_iter().filter_map(|(_, row)| row), on_corrupt);
-        if let Some(settings) = create {
+        let mut books = Self::of(rows.into_iter().filter_map(|(_, row)| row), settings, on_corrupt);
+        if create == Create::Yes {
             let missing: Vec<AccountId> = books.without_row(accounts).cloned().collect();
             books.create(tx, &missing, settings).await?;
         }
@@ -181,7 +197,7 @@ impl Books {
         settings: &Settings,
         on_corrupt: OnCorrupt,
     ) -> Result<(Self, BTreeSet<AccountId>), StoreError> {
-        let mut books = Self::of([], on_corrupt);
+        let mut books = Self::of([], settings, on_corrupt);
         let locked = books.lock_rows(tx, accounts, Wait::No).await?;
         let without: Vec<&AccountId> = accounts.difference(&locked).collect();
         let taken: BTreeSet<AccountId> =
@@ -227,14 +243,19 @@ impl Books {
     pub(super) async fn peek(
         tx: &mut MySqlConnection,
         accounts: &BTreeSet<AccountId>,
+        settings: &Settings,
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
         let sorted: Vec<&AccountId> = accounts.iter().collect();
         let balances = user_balance::find_all(tx, &sorted, on_corrupt).await?;
-        Ok(Self { now: store::now(tx).await?, ..Self::of(balances, on_corrupt) })
+        Ok(Self { now: store::now(tx).await?, ..Self::of(balances, settings, on_corrupt) })
     }
 
-    fn of(balances: impl IntoIterator<Item = Balance>, on_corrupt: OnCorrupt) -> Self {
+    fn of(
+        balances: impl IntoIterator<Item = Balance>,
+        settings: &Settings,
+        on_corrupt: OnCorrupt,
+    ) -> Self {
         Self {
             now: DateTime::UNIX_EPOCH,
             on_corrupt,
@@ -254,6 +275,8 @@ impl Books {
             legs: Vec::new(),
             journal: Vec::new(),
             tally: Tally::default(),
+            usage: NewUsage::default(),
+            time_zone: settings.time_zone,
             touched: BTreeSet::new(),
         }
     }
@@ -318,6 +341,31 @@ impl Books {
             self.quotas.insert(quota.key.clone(), Tracked::new(quota));
         }
         Ok(())
+    }
+
+    /// Has what does not exist as it would be created, for a decision that is only told.
+    pub(super) fn imagine(
+        &mut self,
+        accounts: &BTreeSet<AccountId>,
+        quotas: &BTreeSet<QuotaKey>,
+        settings: &Settings,
+    ) {
+        for account in accounts {
+            let balance = || Balance {
+                account: account.clone(),
+                balance: Nanos::ZERO,
+                held: Nanos::ZERO,
+                receivable: Nanos::ZERO,
+                currency: settings.currency.clone(),
+                entry_seq: 0,
+            };
+            self.balances.entry(account.clone()).or_insert_with(|| Tracked::new(balance()));
+        }
+        for key in quotas {
+            let total = settings.free_quotas.get(&key.service).copied().unwrap_or(0);
+            let quota = || Quota { key: key.clone(), total, used: 0, held: 0, fence: 0 };
+            self.quotas.entry(key.clone()).or_insert_with(|| Tracked::new(quota()));
+        }
     }
 
     /// Loads quotas and creates those that do not exist, with what the settings give.
@@ -456,6 +504,7 @@ impl Books {
         self.records.clear();
         self.legs.clear();
         self.journal.clear();
+        self.store_usage(tx).await?;
         self.store_calls(tx).await?;
         self.store_leases(tx).await?;
         self.store_quotas(tx).await?;

@@ -10,7 +10,7 @@ use farebox_core::id::AccountId;
 use farebox_core::money::Nanos;
 
 use crate::app::App;
-use crate::app::books::Books;
+use crate::app::books::{Books, Create};
 use crate::app::texts::{self, LengthError};
 use crate::metrics::{self, BalanceUpdate};
 use crate::store::audit_log::{self, AuditLine};
@@ -135,7 +135,7 @@ async fn once(
     }
     let account = &credit.account;
     let accounts = BTreeSet::from([account.clone()]);
-    let mut books = Books::lock(tx, &accounts, Some(&app.settings), OnCorrupt::Fail).await?;
+    let mut books = Books::lock(tx, &accounts, &app.settings, Create::Yes, OnCorrupt::Fail).await?;
     let before = balance_json(books.balance(account)?);
     let collected = change_balance(&mut books, credit)?;
     books.store(tx).await?;

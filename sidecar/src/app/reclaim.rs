@@ -8,7 +8,7 @@ use sqlx::mysql::MySqlConnection;
 use farebox_core::call::KEY_KEPT_H;
 use farebox_core::id::AccountId;
 
-use crate::app::books::{Books, LeaseSelection, Tally};
+use crate::app::books::{Books, Create, LeaseSelection, Tally};
 use crate::app::charging::SCOPES;
 use crate::app::{App, Settings, outbox};
 use crate::store::column::OnCorrupt;
@@ -124,7 +124,7 @@ async fn expire(
     let of_leases = owners.into_iter().filter_map(|(_, account)| account);
     let of_reservations = overdue.reservations.iter().map(|(_, account)| account.clone());
     let accounts = of_leases.chain(of_reservations).collect();
-    let mut books = Books::lock(tx, &accounts, None, OnCorrupt::Fail).await?;
+    let mut books = Books::lock(tx, &accounts, settings, Create::No, OnCorrupt::Fail).await?;
     let selection = LeaseSelection { ids: overdue.leases.clone(), ..LeaseSelection::default() };
     books.load_leases(tx, &selection).await?;
     let ids: Vec<&str> = overdue.reservations.iter().map(|(id, _)| id.as_str()).collect();

@@ -1,6 +1,7 @@
 //! `billing_record`: one row per charge.
 
 use serde::Serialize;
+use sqlx::AssertSqlSafe;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use chrono::{DateTime, Utc};
@@ -111,6 +112,55 @@ pub(crate) async fn newest(
     .bind(limit)
     .fetch_all(connection)
     .await?;
+    read_all(&rows, OnCorrupt::Fail, read)
+}
+
+/// Which records of an account a page has.
+#[derive(Debug, Default)]
+pub(crate) struct Selection<'a> {
+    pub(crate) service: Option<&'a ServiceName>,
+    /// Since this moment.
+    pub(crate) from: Option<DateTime<Utc>>,
+    /// Before this moment.
+    pub(crate) to: Option<DateTime<Utc>>,
+    /// After this row: time and id.
+    pub(crate) after: Option<(DateTime<Utc>, &'a str)>,
+}
+
+/// Up to `limit` records of an account, newest first.
+pub(crate) async fn list(
+    connection: &mut MySqlConnection,
+    account: &AccountId,
+    selection: &Selection<'_>,
+    limit: u32,
+) -> Result<Vec<Record>, StoreError> {
+    let mut sql = "SELECT billing_record_id, service_name, type, source, count, free_units, paid_units, unit_price, amount,
+                owed, free_refunded, paid_refunded, created_at
+         FROM billing_record WHERE user_id = ?"
+        .to_owned();
+    let Selection { service, from, to, after } = selection;
+    for (is_asked, condition) in [
+        (service.is_some(), " AND service_name = ?"),
+        (from.is_some(), " AND ? <= created_at"),
+        (to.is_some(), " AND created_at < ?"),
+        (after.is_some(), " AND (created_at < ? OR (created_at = ? AND billing_record_id < ?))"),
+    ] {
+        if is_asked {
+            sql.push_str(condition);
+        }
+    }
+    sql.push_str(" ORDER BY created_at DESC, billing_record_id DESC LIMIT ?");
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(account.as_str());
+    if let Some(service) = service {
+        query = query.bind(service.as_str());
+    }
+    for moment in [from, to].into_iter().flatten() {
+        query = query.bind(moment.naive_utc());
+    }
+    if let Some((created_at, id)) = after {
+        query = query.bind(created_at.naive_utc()).bind(created_at.naive_utc()).bind(*id);
+    }
+    let rows = query.bind(limit).fetch_all(connection).await?;
     read_all(&rows, OnCorrupt::Fail, read)
 }
 

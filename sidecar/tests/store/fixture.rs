@@ -119,6 +119,22 @@ impl Fixture {
         if let Some(touched) = self.app.check_touched().await.unwrap() {
             assert_eq!(touched.violations, Vec::<String>::new());
         }
+        self.assert_summed_up().await;
+    }
+
+    /// Statistics are what the records say, of each account and service; of what the predecessor charged, some may be missing.
+    pub(crate) async fn assert_summed_up(&self) {
+        let sums = "SELECT user_id, service_name, SUM(free), SUM(paid), SUM(amount), SUM(owed), SUM(refunded) FROM (
+              SELECT user_id, service_name, free_units AS free, paid_units AS paid, amount, owed, 0 AS refunded
+              FROM billing_record WHERE source <> 'legacy'
+              UNION ALL
+              SELECT record.user_id, record.service_name, 0, 0, 0, 0, refund.amount
+              FROM charge_refund AS refund JOIN billing_record AS record USING (billing_record_id)
+              UNION ALL
+              SELECT user_id, service_name, -free_units, -paid_units, -amount, -owed, -refunded FROM usage_day
+            ) AS all_of_it GROUP BY user_id, service_name
+            HAVING (SUM(free), SUM(paid), SUM(amount), SUM(owed), SUM(refunded)) <> (0, 0, 0, 0, 0)";
+        assert_eq!(self.database.rows(sums).await, Vec::<String>::new());
     }
 
     /// The rows that money and units stand in, without what any message moves.

@@ -22,3 +22,4 @@ mod replay;
 mod speed;
 mod standing;
 mod stories;
+mod views;

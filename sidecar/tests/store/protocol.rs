@@ -46,6 +46,7 @@ impl<'a> Stored<'a> {
             for table in [
                 "lease",
                 "billing_record",
+                "usage_day",
                 "ledger_entry",
                 "free_quota",
                 "user_balance",

@@ -196,6 +196,7 @@ impl Books {
             self.post(&account, &entry, EntryFor { kind, ref_type, ref_id: &id })?;
             self.collect(&account, ref_type, &id)?;
         }
+        self.usage.refunded(&account, &service, units, amount)?;
         self.charge_refunds.push(NewChargeRefund {
             id: id.clone(),
             record: record.to_owned(),

@@ -57,7 +57,7 @@ impl<'a> Charge<'a> {
     }
 }
 
-fn sum(
+pub(super) fn sum(
     left: Nanos,
     right: Nanos,
     what: &'static str,
@@ -205,6 +205,7 @@ impl Books {
         }
         let id = record.id.clone();
         self.tally.charge(&record.service, units, paid);
+        self.usage.charged(account, service, units, amount, owed)?;
         self.records.push(record);
         Ok(Some(id))
     }

@@ -14,7 +14,7 @@ use super::CallError;
 use super::hint::Hint;
 use super::round::Round;
 use crate::app::App;
-use crate::app::books::Books;
+use crate::app::books::{Books, Create};
 use crate::calendar::Month;
 use crate::metrics::{self, CheckResult};
 use crate::store::column::OnCorrupt;
@@ -141,6 +141,21 @@ async fn tell_all(
     told
 }
 
+/// What a deduct would come to, for the user's own eyes: nothing is created, and nothing that was told before is believed.
+pub(in crate::app) async fn quote(
+    app: &App,
+    request: &CheckRequest,
+) -> Result<CheckReply, CallError> {
+    let keys = [key(request)];
+    let metered: Vec<&LeaseKey> =
+        keys.iter().filter(|key| app.settings.is_metered(&key.service)).collect();
+    let turn = app.turns.checks.acquire().await;
+    let told = tell_all(app, std::slice::from_ref(request), &keys, &metered).await;
+    drop(turn);
+    let told = told.map_err(|err| CallError::Store(Arc::new(err)))?.pop();
+    told.unwrap_or(Err(CallError::Unfinished))
+}
+
 /// Creates the rows of users, services and months that are new.
 async fn create_missing(app: &App, keys: &[&LeaseKey]) -> Result<(), StoreError> {
     let mut connection = app.store.acquire().await?;
@@ -183,7 +198,7 @@ async fn missing(
 
 async fn create(app: &App, tx: &mut MySqlConnection, keys: &[LeaseKey]) -> Result<(), StoreError> {
     let accounts = keys.iter().map(|key| key.account.clone()).collect();
-    let mut books = Books::lock(tx, &accounts, Some(&app.settings), OnCorrupt::Fail).await?;
+    let mut books = Books::lock(tx, &accounts, &app.settings, Create::Yes, OnCorrupt::Fail).await?;
     let month = Month::at(books.now, app.settings.time_zone);
     let quotas = keys.iter().map(|key| quota(key, &month)).collect();
     books.load_or_create_quotas(tx, &quotas, &app.settings).await?;

@@ -18,7 +18,7 @@ use super::request::deduct_key;
 use super::transaction::Fences;
 use super::{CallError, Outcome, Refusal, Request};
 use crate::app::Settings;
-use crate::app::books::{Books, Tally};
+use crate::app::books::{Books, Create, Tally};
 use crate::app::terms::PriceList;
 use crate::calendar::Month;
 use crate::negative::{self, Guard};
@@ -94,6 +94,10 @@ struct Known {
     outcome: Outcome,
 }
 
+fn accounts_of(quotas: &BTreeSet<QuotaKey>) -> BTreeSet<AccountId> {
+    quotas.iter().map(|quota| quota.account.clone()).collect()
+}
+
 /// The requests of one transaction, being decided.
 #[derive(Debug, Clone)]
 pub(super) struct Round<'a> {
@@ -129,8 +133,11 @@ impl<'a> Round<'a> {
                 Books::lock_free(tx, &accounts, &creatable, settings, on_corrupt).await?
             }
             Locking::Wait => {
-                let create = (accounts == creatable).then_some(settings);
-                (Books::lock_out_of_line(tx, &accounts, create, on_corrupt).await?, BTreeSet::new())
+                let create = if accounts == creatable { Create::Yes } else { Create::No };
+                (
+                    Books::lock_out_of_line(tx, &accounts, settings, create, on_corrupt).await?,
+                    BTreeSet::new(),
+                )
             }
         };
         let keys: Vec<&LeaseKey> = keys.iter().filter(|key| books.has(&key.account)).collect();
@@ -150,11 +157,12 @@ impl<'a> Round<'a> {
         keys: &[&LeaseKey],
     ) -> Result<Self, StoreError> {
         let accounts = keys.iter().map(|key| key.account.clone()).collect();
-        let books = Books::peek(tx, &accounts, OnCorrupt::Fail).await?;
+        let books = Books::peek(tx, &accounts, settings, OnCorrupt::Fail).await?;
         let prices = PriceList::peek(tx, books.now, keys, OnCorrupt::Fail).await?;
         let mut round = Self::on(books, prices, settings);
         let quotas = keys.iter().map(|key| round.quota(&key.account, &key.service)).collect();
         round.books.load_quotas(tx, &quotas).await?;
+        round.books.imagine(&accounts_of(&quotas), &quotas, settings);
         Ok(round)
     }
 

@@ -19,7 +19,7 @@ use super::anomaly::{self, Kept};
 use super::settle::{RefundedBy, give_back, note_refunds};
 use super::{failure_text, minor_units};
 use crate::app::App;
-use crate::app::books::Books;
+use crate::app::books::{Books, Create};
 use crate::app::texts::{self, LengthError};
 use crate::metrics::{self, RefundStatus};
 use crate::payment::{self, PaymentClient, PaymentError, RefundProgress};
@@ -188,8 +188,14 @@ async fn take(
     let left = left_of(tx, &order).await?;
     let amount = new.amount.unwrap_or(left);
     check_amount(app, &order, amount, left)?;
-    let mut books =
-        Books::lock(tx, &BTreeSet::from([order.account.clone()]), None, OnCorrupt::Fail).await?;
+    let mut books = Books::lock(
+        tx,
+        &BTreeSet::from([order.account.clone()]),
+        &app.settings,
+        Create::No,
+        OnCorrupt::Fail,
+    )
+    .await?;
     let available = books.available(&order.account)?;
     let split = order::refund(order.state, amount, left, available, new.allow_receivable)?;
     let before = balance_json(&books, &order)?;
@@ -355,7 +361,7 @@ struct Counted {
 async fn finish(app: &App, refund: &Refund, how: &End) -> Result<Refund, StoreError> {
     let mut tx = app.store.begin().await?;
     let mut counted = Counted::default();
-    let outcome = end(&mut tx, refund, how, &mut counted).await;
+    let outcome = end(&mut tx, app, refund, how, &mut counted).await;
     let refund = store::finish(tx, outcome).await?;
     if counted.ended {
         let failed = how.failure.is_some();
@@ -372,6 +378,7 @@ async fn finish(app: &App, refund: &Refund, how: &End) -> Result<Refund, StoreEr
 
 async fn end(
     tx: &mut MySqlConnection,
+    app: &App,
     refund: &Refund,
     how: &End,
     counted: &mut Counted,
@@ -388,7 +395,7 @@ async fn end(
         return Ok(current);
     }
     let accounts = BTreeSet::from([account.clone()]);
-    let mut books = Books::lock(tx, &accounts, None, OnCorrupt::Fail).await?;
+    let mut books = Books::lock(tx, &accounts, &app.settings, Create::No, OnCorrupt::Fail).await?;
     match &how.failure {
         Some(failure) => {
             recharge_refund::end(tx, refund_id, "failed", Some(&failure_text(failure))).await?;
@@ -406,7 +413,7 @@ async fn end(
     counted.ended = true;
     if order.amount < how.refunded {
         counted.kept = Some(keep(tx, &order, how.refunded).await?);
-    } else if let Some(state) = give_back(tx, &order, how.refunded).await? {
+    } else if let Some(state) = give_back(tx, app, &order, how.refunded).await? {
         counted.reached = Some(state);
     }
     let ended = recharge_refund::find(tx, refund_id).await?;

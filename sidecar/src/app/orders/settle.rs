@@ -13,7 +13,7 @@ use sqlx::mysql::MySqlConnection;
 use super::anomaly::{self, Kept};
 use super::{Change, announce, failure_text};
 use crate::app::App;
-use crate::app::books::{Books, new_id};
+use crate::app::books::{Books, Create, new_id};
 use crate::metrics::{self, BalanceUpdate, CreditSource, RechargeStatus};
 use crate::negative::{self, Guard};
 use crate::payment::Facts;
@@ -192,7 +192,7 @@ async fn once(
                 order.state = State::Paid;
             }
             let refunded = news.confirmed.map_or(Nanos::ZERO, |confirmed| confirmed.refunded);
-            counted.reached = give_back(tx, &order, refunded).await?;
+            counted.reached = give_back(tx, app, &order, refunded).await?;
             Ok(counted.reached.map_or(Settled::Unchanged(order.state), Settled::Changed))
         }
         Step::Nothing | Step::Ask | Step::Quarantine => Ok(Settled::Unchanged(order.state)),
@@ -249,7 +249,7 @@ async fn credit(
 ) -> Result<Settled, StoreError> {
     let account = &order.account;
     let accounts = BTreeSet::from([account.clone()]);
-    let mut books = Books::lock(tx, &accounts, Some(&app.settings), OnCorrupt::Fail).await?;
+    let mut books = Books::lock(tx, &accounts, &app.settings, Create::Yes, OnCorrupt::Fail).await?;
     if books.balance(account)?.currency != order.currency {
         return quarantine(tx, Mismatch::Currency, order, news, counted).await;
     }
@@ -280,6 +280,7 @@ async fn credit(
 /// The money is gone, so what the balance does not have is owed.
 pub(super) async fn give_back(
     tx: &mut MySqlConnection,
+    app: &App,
     order: &Order,
     refunded: Nanos,
 ) -> Result<Option<State>, StoreError> {
@@ -299,7 +300,7 @@ pub(super) async fn give_back(
     }
     let account = &order.account;
     let accounts = BTreeSet::from([account.clone()]);
-    let mut books = Books::lock(tx, &accounts, None, OnCorrupt::Fail).await?;
+    let mut books = Books::lock(tx, &accounts, &app.settings, Create::No, OnCorrupt::Fail).await?;
     let available = books.available(account)?;
     let split = split_refund(news_of, available)
         .ok_or(StoreError::OutOfRange { what: "refund", key: order.order_id.clone() })?;

@@ -1,0 +1,222 @@
+//! `/api/v1/billing/{account,records,stats,statement,quote}`: what users see of their own account. Nothing is written.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use farebox_core::call::{CheckReply, CheckRequest};
+use farebox_core::code::{Code, Language};
+use farebox_core::id::{AccountId, ServiceName};
+use farebox_core::limits::UNITS_MAX;
+use farebox_core::problem::Problem;
+use serde::Serialize;
+
+use super::super::query::Parameters;
+use super::super::reply::{self, language, problem};
+use super::Public;
+use crate::app::{CallError, Period, RecordFilter, StatementView, ViewError};
+
+const MOMENT: &str =
+    "write a moment such as 2026-11-23T08:00:00Z, or a day such as 2026-11-23 for when it begins";
+
+/// A request that is refused before anything is asked.
+pub(super) struct Refused(Box<Response>);
+
+impl From<Box<Response>> for Refused {
+    fn from(response: Box<Response>) -> Self {
+        Self(response)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        *self.0
+    }
+}
+
+/// Who asks, and in which language.
+fn caller(public: &Public, headers: &HeaderMap) -> Result<(AccountId, Language), Refused> {
+    let language = language(headers);
+    let account = public.identities.account(headers);
+    account
+        .map(|account| (account, language))
+        .map_err(|err| Refused(Box::new(err.answer(language))))
+}
+
+pub(super) async fn account(
+    State(public): State<Public>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let (account, language) = caller(&public, &headers)?;
+    Parameters::read(&uri, &[], language)?;
+    Ok(shown(&public, language, public.app.own_account(&account)).await)
+}
+
+pub(super) async fn records(
+    State(public): State<Public>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let (account, language) = caller(&public, &headers)?;
+    let known = ["service", "from", "to", "limit", "cursor"];
+    let mut query = Parameters::read(&uri, &known, language)?;
+    let filter = RecordFilter {
+        service: query.value("service")?,
+        from: query.read_by("from", MOMENT, |text| public.app.moment(text))?,
+        to: query.read_by("to", MOMENT, |text| public.app.moment(text))?,
+        limit: query.limit()?,
+        cursor: query.text("cursor"),
+    };
+    Ok(shown(&public, language, public.app.records(&account, &filter)).await)
+}
+
+pub(super) async fn today(
+    State(public): State<Public>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    stats(&public, &uri, &headers, Period::Today).await
+}
+
+pub(super) async fn month(
+    State(public): State<Public>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    stats(&public, &uri, &headers, Period::Month).await
+}
+
+async fn stats(
+    public: &Public,
+    uri: &Uri,
+    headers: &HeaderMap,
+    period: Period,
+) -> Result<Response, Refused> {
+    let (account, language) = caller(public, headers)?;
+    let service = Parameters::read(uri, &["service"], language)?.value("service")?;
+    Ok(shown(public, language, public.app.stats(&account, period, service.as_ref())).await)
+}
+
+pub(super) async fn summary(
+    State(public): State<Public>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let (account, language) = caller(&public, &headers)?;
+    Parameters::read(&uri, &[], language)?;
+    Ok(shown(&public, language, public.app.stats_summary(&account)).await)
+}
+
+/// As JSON, or as CSV for those who ask for it.
+pub(super) async fn statement(
+    State(public): State<Public>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let (account, language) = caller(&public, &headers)?;
+    let mut query = Parameters::read(&uri, &["month", "format"], language)?;
+    let Some(month) = query.text("month") else {
+        return Err(query
+            .refuse("month", "month is missing; write for instance month=2026-11")
+            .into());
+    };
+    let format = query.read_by("format", "write json or csv", |text| match text {
+        "json" => Some(false),
+        "csv" => Some(true),
+        _ => None,
+    })?;
+    let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let is_csv = format.unwrap_or(accepts.is_some_and(|accepts| accepts.starts_with("text/csv")));
+    let statement = public.app.statement(&account, &month);
+    Ok(match tokio::time::timeout(public.timeout, statement).await {
+        Ok(Ok(statement)) if is_csv => csv(&statement),
+        Ok(told) => told_or_failed(language, told),
+        Err(_) => late(language),
+    })
+}
+
+fn csv(statement: &StatementView) -> Response {
+    let mut response = Response::new(Body::from(statement.to_csv()));
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
+    headers.insert(CONTENT_TYPE, kind);
+    let name = format!("attachment; filename=\"statement-{}.csv\"", statement.month);
+    if let Ok(name) = HeaderValue::try_from(name) {
+        headers.insert(CONTENT_DISPOSITION, name);
+    }
+    response
+}
+
+pub(super) async fn quote(
+    State(public): State<Public>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let (account, language) = caller(&public, &headers)?;
+    let mut query = Parameters::read(&uri, &["service", "units"], language)?;
+    let Some(service) = query.value("service")? else {
+        return Err(query
+            .refuse("service", "service is missing; write for instance service=asset")
+            .into());
+    };
+    let remedy = format!("write a number from 1 to {UNITS_MAX}");
+    let count = query.read_by("units", &remedy, |text| {
+        text.parse().ok().filter(|units| (1..=UNITS_MAX).contains(units))
+    })?;
+    let count = count.unwrap_or(1);
+    let request = CheckRequest { user_id: account, service, count, price: None };
+    Ok(match tokio::time::timeout(public.timeout, public.app.quote(&request)).await {
+        Ok(Ok(reply)) => {
+            let quote = Quote { service: request.service, units: request.count, reply };
+            reply::value(StatusCode::OK, &quote, language)
+        }
+        Ok(Err(err @ CallError::UnknownService { .. })) => {
+            problem(language, Problem::new(Code::UnknownService, language, err.to_string()))
+        }
+        Ok(Err(CallError::Store(store))) => reply::store_failed(language, &store),
+        Ok(Err(_)) | Err(_) => late(language),
+    })
+}
+
+/// What a call would cost.
+#[derive(Debug, Serialize)]
+struct Quote {
+    /// What is metered.
+    service: ServiceName,
+    /// Units of the call.
+    units: u64,
+    /// What a deduct at this moment would come to.
+    #[serde(flatten)]
+    reply: CheckReply,
+}
+
+async fn shown<T: Serialize>(
+    public: &Public,
+    language: Language,
+    view: impl Future<Output = Result<T, ViewError>>,
+) -> Response {
+    match tokio::time::timeout(public.timeout, view).await {
+        Ok(told) => told_or_failed(language, told),
+        Err(_) => late(language),
+    }
+}
+
+fn late(language: Language) -> Response {
+    reply::come_again(language, Code::Unavailable, "not done in time; ask again")
+}
+
+fn told_or_failed<T: Serialize>(language: Language, told: Result<T, ViewError>) -> Response {
+    let field = |field: &str, err: &ViewError| {
+        let plain = Problem::new(Code::InvalidArgument, language, err.to_string());
+        problem(language, plain.with_field(field))
+    };
+    match &told {
+        Ok(view) => reply::value(StatusCode::OK, view, language),
+        Err(err @ ViewError::Limit { .. }) => field("limit", err),
+        Err(err @ ViewError::Cursor) => field("cursor", err),
+        Err(err @ ViewError::Month { .. }) => field("month", err),
+        Err(ViewError::Store(store)) => reply::store_failed(language, store),
+    }
+}
