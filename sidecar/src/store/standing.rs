@@ -26,7 +26,7 @@ pub(crate) async fn lent(connection: &mut MySqlConnection) -> Result<Lent, Store
     let row = sqlx::query(
         "SELECT '' AS id, COUNT(*) AS leases, CAST(COALESCE(SUM(free), 0) AS SIGNED) AS free,
             CAST(COALESCE(SUM(paid), 0) AS SIGNED) AS paid, COALESCE(SUM(paid * price), 0) AS amount,
-            GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(renewed_at), UTC_TIMESTAMP(3)), 0)) AS lag
+            GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(renewed_at), UTC_TIMESTAMP(3)), 0)) AS silence
          FROM (SELECT price, renewed_at, free_granted - free_used - free_returned AS free,
                  paid_granted - paid_used - paid_returned AS paid
                FROM lease WHERE state = 'open') AS open_lease",
@@ -39,7 +39,7 @@ pub(crate) async fn lent(connection: &mut MySqlConnection) -> Result<Lent, Store
         free_units: columns.units("free")?,
         paid_units: columns.units("paid")?,
         amount: columns.nanos("amount")?,
-        lag: Duration::from_micros(columns.units("lag")?),
+        lag: Duration::from_micros(columns.units("silence")?),
     })
 }
 
@@ -93,12 +93,12 @@ pub(crate) async fn low_quotas(
 /// How long the event is due that waits longest to be delivered.
 pub(crate) async fn outbox_lag(connection: &mut MySqlConnection) -> Result<Duration, StoreError> {
     let row = sqlx::query(
-        "SELECT '' AS id, GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(created_at), UTC_TIMESTAMP(3)), 0)) AS lag
+        "SELECT '' AS id, GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, MIN(created_at), UTC_TIMESTAMP(3)), 0)) AS silence
          FROM outbox WHERE send_at IS NOT NULL",
     )
     .fetch_one(connection)
     .await?;
-    Ok(Duration::from_micros(Columns::new(&row, "outbox", "id").units("lag")?))
+    Ok(Duration::from_micros(Columns::new(&row, "outbox", "id").units("silence")?))
 }
 
 /// How many kinds of news did not fit.

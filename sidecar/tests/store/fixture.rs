@@ -196,6 +196,9 @@ pub(crate) fn used(lease: u64, used: u64) -> Report {
     Report { lease, used, in_flight: 0, returned: 0, close: false }
 }
 
+/// How often a gateway sends a message that had no answer.
+const REPEATS_MAX: usize = 10;
+
 /// A gateway process.
 #[derive(Clone)]
 pub(crate) struct Gateway {
@@ -242,7 +245,16 @@ impl Gateway {
         journal: Vec<JournalReport>,
     ) -> SyncReply {
         let message = self.message(reports, wants, journal);
-        reply(&self.deliver(&message).await.unwrap())
+        let mut told = self.deliver(&message).await;
+        for _ in 0..REPEATS_MAX {
+            // As the filter does: a message that the database had no time for is sent again as it was.
+            match &told {
+                Err(SyncError::Store(err)) if err.is_outage() => {}
+                _ => break,
+            }
+            told = self.deliver(&message).await;
+        }
+        reply(&told.unwrap())
     }
 
     /// Asks for units of one service: the grant, or the refusal.

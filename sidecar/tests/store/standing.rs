@@ -46,6 +46,7 @@ async fn revenue_is_the_money_that_was_taken_however_the_call_came() {
 /// No other test asks for these.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stands_in_the_database_is_shown() {
+    metrics::install().unwrap();
     let farebox = Fixture::new(&[("asset", 10)], &[("asset", "0.5")]).await;
     farebox.credit("rich", "100").await;
     farebox.credit("poor", "9.5").await;
