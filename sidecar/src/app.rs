@@ -16,6 +16,7 @@ pub use crate::app::account::{
     AccountView, FreeQuotaView, MovementView, OwnAccountView, Period, RecordFilter, RecordPage,
     RecordView, ServiceUsageView, StatementView, StatsView, SummaryView, UsageView, ViewError,
 };
+pub use crate::app::audit::{AuditError, AuditFilter, AuditPage, AuditView};
 pub use crate::app::charging::{CallError, Outcome, Refusal, Request};
 pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
 pub use crate::app::explain::{ExplainedPart, Explanation, Row as ExplainedRow};
@@ -38,6 +39,7 @@ use crate::store::retry::retry;
 use crate::store::{self, Store, StoreError, job_lease};
 
 mod account;
+mod audit;
 mod books;
 mod charging;
 mod contention;
@@ -231,6 +233,11 @@ impl App {
     /// Adds money to an account, or takes some that is free; once per key.
     pub async fn credit(&self, credit: &Credit) -> Result<CreditOutcome, CreditError> {
         credit::run(self, credit).await
+    }
+
+    /// A page of what operators did, newest first.
+    pub async fn audit(&self, filter: &AuditFilter) -> Result<AuditPage, AuditError> {
+        audit::page(self, filter).await
     }
 
     /// Makes an order to add money and begins its payment; once per user and key.

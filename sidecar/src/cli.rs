@@ -18,6 +18,7 @@ use crate::store::Store;
 use crate::{server, telemetry};
 
 mod account;
+mod audit;
 mod check_config;
 mod errors;
 mod explain;
@@ -62,6 +63,8 @@ enum Command {
     /// Look at accounts and change their balance.
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Tell what operators did, newest first: who, what, to what, why, before and after.
+    Audit(audit::AuditArgs),
     /// Look at recharge orders and give money back.
     #[command(subcommand)]
     Orders(orders::OrdersCommand),
@@ -152,6 +155,7 @@ async fn execute_command(
         Command::Account(command) => {
             with_app(config, async |app| account::execute(command, app).await).await
         }
+        Command::Audit(args) => with_app(config, async |app| audit::execute(args, app).await).await,
         Command::Orders(command) => {
             with_app(config, async |app| orders::execute(command, app).await).await
         }

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::cache::{Cache, CacheHealth};
 use crate::metrics::{Metrics, Shed};
 
+mod audit;
 mod invariants;
 mod orders;
 
@@ -43,6 +44,7 @@ pub struct Operators {
 pub(super) fn routes(operators: Operators) -> Router {
     let routes = orders::routes(operators.app.clone());
     let routes = routes.merge(invariants::routes(operators.app.clone()));
+    let routes = routes.merge(audit::routes(operators.app.clone()));
     let guarded = guard(routes, operators.tokens.clone());
     let open = Router::new()
         .route("/readyz", get(readyz))

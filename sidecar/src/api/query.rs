@@ -70,9 +70,18 @@ impl Parameters {
         value.map(Some).ok_or_else(|| self.refuse(name, format!("{name} is {text:?}; {remedy}")))
     }
 
+    /// The value of a parameter whose errors do not say what to write: `remedy` does.
+    pub(super) fn value_or<T: FromStr>(
+        &mut self,
+        name: &str,
+        remedy: &str,
+    ) -> Result<Option<T>, Box<Response>> {
+        self.read_by(name, remedy, |text| text.parse().ok())
+    }
+
     /// The size of a page.
     pub(super) fn limit(&mut self) -> Result<Option<u32>, Box<Response>> {
-        self.read_by("limit", "write a number from 1 to 200", |text| text.parse().ok())
+        self.value_or("limit", "write a number from 1 to 200")
     }
 
     /// A refusal that names a parameter.

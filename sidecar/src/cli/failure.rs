@@ -3,7 +3,7 @@
 use std::io;
 
 use super::threads::ThreadsError;
-use crate::app::{CreditError, ImportError, NotReady, OrdersError, RefundError};
+use crate::app::{AuditError, CreditError, ImportError, NotReady, OrdersError, RefundError};
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
 use crate::server::ServeError;
@@ -45,6 +45,8 @@ pub(super) enum Failure {
     #[error(transparent)]
     Orders(#[from] OrdersError),
     #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
     Refund(RefundError),
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -72,6 +74,7 @@ impl Failure {
             Self::Credit(problem) => of_credit(problem),
             Self::Unknown { problem, .. } => of_store(problem),
             Self::Orders(err) => of_orders(err),
+            Self::Audit(err) => of_audit(err),
             Self::Refund(err) => of_refund(err),
             Self::Import(err) => of_import(err),
             Self::NoAccount(_)
@@ -125,6 +128,15 @@ fn of_orders(err: &OrdersError) -> u8 {
         OrdersError::Unknown { .. } => EXIT_FAILURE,
         OrdersError::RedisAway { .. } => EXIT_UNAVAILABLE,
         OrdersError::Store(err) => of_store(err),
+    }
+}
+
+fn of_audit(err: &AuditError) -> u8 {
+    match err {
+        AuditError::Limit { .. } | AuditError::Cursor | AuditError::Since { .. } => {
+            super::EXIT_USAGE
+        }
+        AuditError::Store(err) => of_store(err),
     }
 }
 
