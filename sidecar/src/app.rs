@@ -16,6 +16,7 @@ pub use crate::app::account::{
     AccountView, FreeQuotaView, MovementView, OwnAccountView, Period, RecordFilter, RecordPage,
     RecordView, ServiceUsageView, StatementView, StatsView, SummaryView, UsageView, ViewError,
 };
+pub use crate::app::accounts::{AccountFilter, AccountLine, AccountPage, AccountsError};
 pub use crate::app::audit::{AuditError, AuditFilter, AuditPage, AuditView};
 pub use crate::app::charging::{CallError, Outcome, Refusal, Request};
 pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
@@ -39,6 +40,7 @@ use crate::store::retry::retry;
 use crate::store::{self, Store, StoreError, job_lease};
 
 mod account;
+mod accounts;
 mod audit;
 mod books;
 mod charging;
@@ -228,6 +230,11 @@ impl App {
         let day =
             || text.parse().ok().map(|day| crate::calendar::start_of(day, self.settings.time_zone));
         DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.to_utc()).or_else(day)
+    }
+
+    /// A page of accounts, in the order of their names.
+    pub async fn accounts(&self, filter: &AccountFilter) -> Result<AccountPage, AccountsError> {
+        accounts::page(self, filter).await
     }
 
     /// Adds money to an account, or takes some that is free; once per key.

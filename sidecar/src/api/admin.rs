@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::cache::{Cache, CacheHealth};
 use crate::metrics::{Metrics, Shed};
 
+mod accounts;
 mod audit;
 mod invariants;
 mod orders;
@@ -27,6 +28,9 @@ const METRICS_TYPE: HeaderValue =
 
 /// Requests that are in progress at the same time; further ones are turned away.
 const IN_FLIGHT_MAX: usize = 32;
+
+/// Who acts, in the audit log.
+const ACTOR: &str = "admin api";
 
 /// What the listener needs.
 #[derive(Debug, Clone)]
@@ -45,6 +49,7 @@ pub(super) fn routes(operators: Operators) -> Router {
     let routes = orders::routes(operators.app.clone());
     let routes = routes.merge(invariants::routes(operators.app.clone()));
     let routes = routes.merge(audit::routes(operators.app.clone()));
+    let routes = routes.merge(accounts::routes(operators.app.clone()));
     let guarded = guard(routes, operators.tokens.clone());
     let open = Router::new()
         .route("/readyz", get(readyz))

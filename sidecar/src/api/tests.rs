@@ -21,6 +21,7 @@ use crate::store::Store;
 use crate::webhook::CallbackKeys;
 
 mod account;
+mod accounts;
 mod audit;
 mod callback;
 mod calls;

@@ -1,4 +1,4 @@
-//! `farebox account show` and `farebox account credit`.
+//! `farebox account list`, `farebox account show` and `farebox account credit`.
 
 use clap::Subcommand;
 use farebox_core::id::AccountId;
@@ -8,10 +8,27 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::table::{Column, facts, table};
 use super::{OutputArgs, print, print_json};
-use crate::app::{AccountView, App, Credit, CreditError, CreditOutcome, FreeQuotaView, RecordView};
+use crate::app::{
+    AccountFilter, AccountLine, AccountPage, AccountView, App, Credit, CreditError, CreditOutcome,
+    FreeQuotaView, RecordView,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
+    /// List accounts in the order of their names, a page at a time.
+    List {
+        /// Only those whose names begin so.
+        #[arg(long)]
+        prefix: Option<AccountId>,
+        /// How many at most, 1 to 200.
+        #[arg(long)]
+        limit: Option<u32>,
+        /// Go on where the page before ended.
+        #[arg(long)]
+        cursor: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Show an account's balance, its free quotas of the month and its newest records.
     Show {
         /// The user id.
@@ -39,6 +56,9 @@ pub(super) enum AccountCommand {
 
 pub(super) async fn execute(command: AccountCommand, app: &App) -> Result<(), Failure> {
     match command {
+        AccountCommand::List { prefix, limit, cursor, output } => {
+            list(app, &AccountFilter { prefix, limit, cursor }, output).await
+        }
         AccountCommand::Show { user, output } => show(app, user, output).await,
         AccountCommand::Credit { user, amount, reason, key, output } => {
             let key = key.unwrap_or_else(random_key);
@@ -46,6 +66,34 @@ pub(super) async fn execute(command: AccountCommand, app: &App) -> Result<(), Fa
             credit(app, Credit { account: user, amount, reason, key, actor }, output).await
         }
     }
+}
+
+async fn list(app: &App, filter: &AccountFilter, output: OutputArgs) -> Result<(), Failure> {
+    let page = app.accounts(filter).await?;
+    if output.json { print_json(&page) } else { print(&describe_page(&page)) }
+}
+
+fn describe_page(page: &AccountPage) -> String {
+    if page.accounts.is_empty() {
+        return "no accounts\n".to_owned();
+    }
+    let columns = [
+        Column::Text("account"),
+        Column::Number("balance"),
+        Column::Number("held"),
+        Column::Number("owed"),
+        Column::Text("currency"),
+    ];
+    let rows = page.accounts.iter().map(|line| {
+        let AccountLine { account, currency, balance, held, receivable } = line;
+        let [balance, held, owed] = [balance, held, receivable].map(Nanos::to_string);
+        vec![account.clone(), balance, held, owed, currency.clone()]
+    });
+    let mut text = table(&columns, rows);
+    if let Some(cursor) = &page.next_cursor {
+        text.push_str(&format!("\nthere are further ones: --cursor {cursor}\n"));
+    }
+    text
 }
 
 async fn show(app: &App, user: AccountId, output: OutputArgs) -> Result<(), Failure> {

@@ -3,7 +3,9 @@
 use std::io;
 
 use super::threads::ThreadsError;
-use crate::app::{AuditError, CreditError, ImportError, NotReady, OrdersError, RefundError};
+use crate::app::{
+    AccountsError, AuditError, CreditError, ImportError, NotReady, OrdersError, RefundError,
+};
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
 use crate::server::ServeError;
@@ -45,6 +47,8 @@ pub(super) enum Failure {
     #[error(transparent)]
     Orders(#[from] OrdersError),
     #[error(transparent)]
+    Accounts(#[from] AccountsError),
+    #[error(transparent)]
     Audit(#[from] AuditError),
     #[error(transparent)]
     Refund(RefundError),
@@ -74,6 +78,7 @@ impl Failure {
             Self::Credit(problem) => of_credit(problem),
             Self::Unknown { problem, .. } => of_store(problem),
             Self::Orders(err) => of_orders(err),
+            Self::Accounts(err) => of_accounts(err),
             Self::Audit(err) => of_audit(err),
             Self::Refund(err) => of_refund(err),
             Self::Import(err) => of_import(err),
@@ -128,6 +133,13 @@ fn of_orders(err: &OrdersError) -> u8 {
         OrdersError::Unknown { .. } => EXIT_FAILURE,
         OrdersError::RedisAway { .. } => EXIT_UNAVAILABLE,
         OrdersError::Store(err) => of_store(err),
+    }
+}
+
+fn of_accounts(err: &AccountsError) -> u8 {
+    match err {
+        AccountsError::Limit { .. } | AccountsError::Cursor => super::EXIT_USAGE,
+        AccountsError::Store(err) => of_store(err),
     }
 }
 

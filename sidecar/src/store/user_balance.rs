@@ -11,6 +11,7 @@ use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, json, read_all, read_one, require_changed};
 
 pub(crate) mod due;
+pub(crate) mod list;
 
 const TABLE: &str = "user_balance";
 

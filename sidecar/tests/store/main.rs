@@ -1,5 +1,7 @@
 //! The database side against a real server: MariaDB of this machine, or the one that `FAREBOX_TEST_DATABASE` names.
 
+mod accounts;
+mod adjustments;
 mod audit;
 mod calls;
 mod concurrency;

@@ -17,6 +17,7 @@ use super::super::body::{self, Limit};
 use super::super::key;
 use super::super::orders::{answer, filter};
 use super::super::reply::{self, language, problem};
+use super::ACTOR;
 use crate::app::{AnomalyView, App, NewRefund, RefundError, RefundView};
 
 /// The largest body.
@@ -27,9 +28,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The newest anomalies that are shown.
 const ANOMALIES: u32 = 100;
-
-/// Who acts, in the audit log.
-const ACTOR: &str = "admin api";
 
 pub(super) fn routes(app: App) -> Router {
     Router::new()

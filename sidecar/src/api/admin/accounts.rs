@@ -1,0 +1,152 @@
+//! `/admin/v1/accounts` and `/admin/v1/adjustments`: every account's money, and changes of it by hand.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use axum::routing::{get, post};
+use farebox_core::code::{Code, Language};
+use farebox_core::id::AccountId;
+use farebox_core::money::Nanos;
+use farebox_core::problem::Problem;
+use serde::{Deserialize, Serialize};
+
+use super::ACTOR;
+use crate::api::amount::Amount;
+use crate::api::body::{self, Limit};
+use crate::api::key;
+use crate::api::query::Parameters;
+use crate::api::reply::{self, language, problem};
+use crate::app::{AccountFilter, AccountsError, App, Credit, CreditError, CreditOutcome};
+
+/// The largest body.
+const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the adjustment alone" };
+
+/// How long looking may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn routes(app: App) -> Router {
+    Router::new()
+        .route("/admin/v1/accounts", get(list))
+        .route("/admin/v1/accounts/{account}", get(show))
+        .route("/admin/v1/adjustments", post(adjust))
+        .with_state(app)
+}
+
+async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    let filter = match filter(&uri, language) {
+        Ok(filter) => filter,
+        Err(refusal) => return *refusal,
+    };
+    match tokio::time::timeout(TIMEOUT, app.accounts(&filter)).await {
+        Ok(Ok(page)) => reply::value(StatusCode::OK, &page, language),
+        Ok(Err(AccountsError::Store(err))) => reply::store_failed(language, &err),
+        Ok(Err(err @ AccountsError::Limit { .. })) => invalid(language, "limit", &err.to_string()),
+        Ok(Err(err @ AccountsError::Cursor)) => invalid(language, "cursor", &err.to_string()),
+        Err(_) => late(language),
+    }
+}
+
+fn filter(uri: &Uri, language: Language) -> Result<AccountFilter, Box<Response>> {
+    let mut parameters = Parameters::read(uri, &["prefix", "limit", "cursor"], language)?;
+    Ok(AccountFilter {
+        prefix: parameters.value("prefix")?,
+        limit: parameters.limit()?,
+        cursor: parameters.text("cursor"),
+    })
+}
+
+async fn show(State(app): State<App>, Path(account): Path<String>, headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    let account: AccountId = match account.parse() {
+        Ok(account) => account,
+        Err(err) => return invalid(language, "account", &format!("{err}")),
+    };
+    match tokio::time::timeout(TIMEOUT, app.account(&account)).await {
+        Ok(Ok(Some(view))) => reply::value(StatusCode::OK, &view, language),
+        Ok(Ok(None)) => {
+            let detail =
+                format!("there is no account {account}; it begins with its first call or credit");
+            problem(language, Problem::new(Code::NotFound, language, detail))
+        }
+        Ok(Err(err)) => reply::store_failed(language, &err),
+        Err(_) => late(language),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    account: AccountId,
+    amount: Amount,
+    reason: String,
+}
+
+/// What an adjustment led to.
+#[derive(Debug, Serialize)]
+struct Adjusted<'a> {
+    account: &'a AccountId,
+    amount: Nanos,
+    replayed: bool,
+    new_account: bool,
+    #[serde(flatten)]
+    outcome: &'a CreditOutcome,
+}
+
+async fn adjust(State(app): State<App>, request: Request) -> Response {
+    let language = language(request.headers());
+    let credit = match read(request, language).await {
+        Ok(credit) => credit,
+        Err(refusal) => return *refusal,
+    };
+    // What has begun is finished, whether or not the operator still waits.
+    let task = tokio::spawn(async move { (app.credit(&credit).await, credit) });
+    match task.await {
+        Ok((Ok(outcome), Credit { account, amount, .. })) => {
+            let CreditOutcome { replayed, new_account, .. } = outcome;
+            let (account, outcome) = (&account, &outcome);
+            let adjusted = Adjusted { account, amount, replayed, new_account, outcome };
+            reply::value(StatusCode::OK, &adjusted, language)
+        }
+        Ok((Err(err), _)) => failed(language, &err),
+        Err(err) => {
+            tracing::error!(error = %err, "an adjustment was not finished");
+            reply::internal(language)
+        }
+    }
+}
+
+async fn read(request: Request, language: Language) -> Result<Credit, Box<Response>> {
+    let (head, body) = request.into_parts();
+    let key = key::idempotency_key(&head.headers, language)?;
+    let body = body::read(&head.headers, body, LIMIT, language).await?;
+    let Body { account, amount, reason } =
+        body::parse(&body).map_err(|malformed| Box::new(malformed.into_response(language)))?;
+    Ok(Credit { account, amount: amount.0, reason, key, actor: ACTOR.to_owned() })
+}
+
+fn failed(language: Language, err: &CreditError) -> Response {
+    let with = |code| Problem::new(code, language, err.to_string());
+    let plain = match err {
+        CreditError::Store(store) => return reply::store_failed(language, store),
+        CreditError::Zero | CreditError::OutOfRange { .. } => {
+            with(Code::InvalidArgument).with_field("amount")
+        }
+        CreditError::Length(text) => with(Code::InvalidArgument).with_field(text.field),
+        CreditError::Conflict { .. } => with(Code::Conflict).with_field(key::IDEMPOTENCY_KEY),
+        CreditError::Insufficient { .. } => with(Code::Conflict).with_field("amount"),
+    };
+    problem(language, plain)
+}
+
+fn invalid(language: Language, field: &str, detail: &str) -> Response {
+    let plain = Problem::new(Code::InvalidArgument, language, detail.to_owned());
+    problem(language, plain.with_field(field))
+}
+
+fn late(language: Language) -> Response {
+    reply::come_again(language, Code::Unavailable, "not done in time; ask again")
+}

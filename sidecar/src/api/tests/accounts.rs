@@ -1,0 +1,68 @@
+//! Accounts and adjustments for operators, up to where the database is needed.
+
+use super::*;
+
+const ACCOUNTS: &str = "/admin/v1/accounts";
+const ADJUSTMENTS: &str = "/admin/v1/adjustments";
+
+#[tokio::test]
+async fn accounts_are_shown_to_operators_and_a_mistake_is_named() {
+    for path in [ACCOUNTS.to_owned(), format!("{ACCOUNTS}/u")] {
+        let reply = send(operators(&["good"]), get(&path)).await;
+        assert_eq!((reply.status.as_u16(), reply.problem().code), (401, 100_104), "{path}");
+    }
+    for (rest, field, detail) in [
+        ("?name=u", "name", "name is no parameter here; known are prefix, limit, cursor"),
+        ("?prefix=", "prefix", "account id is empty"),
+        ("?limit=ten", "limit", "limit is \"ten\"; write a number from 1 to 200"),
+        ("?limit=0", "limit", "limit is 0; write 1 to 200"),
+        (
+            "?cursor=x",
+            "cursor",
+            "cursor cannot be read; write the next_cursor of the page before, or none for the first page",
+        ),
+        (
+            "/u%201",
+            "account",
+            "account id holds the character ' '; allowed: visible characters without spaces",
+        ),
+    ] {
+        let request = showing(get(&format!("{ACCOUNTS}{rest}")), "Bearer good");
+        let problem = send(operators(&["good"]), request).await.problem();
+        assert_eq!((problem.status, problem.code), (400, 100_001), "{rest}");
+        assert_eq!((problem.field.as_deref(), problem.detail.as_str()), (Some(field), detail));
+    }
+    for rest in ["?prefix=u&limit=200", "/u"] {
+        let request = showing(get(&format!("{ACCOUNTS}{rest}")), "Bearer good");
+        let problem = send(operators(&["good"]), request).await.problem();
+        assert_eq!((problem.status, problem.code), (503, 100_202), "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn an_adjustment_needs_an_operator_a_key_and_a_reason() {
+    let adjustment = |body: &str, key: Option<&str>| {
+        let mut request = Request::post(ADJUSTMENTS).header("accept-language", "en");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        request.body(Body::from(body.to_owned())).unwrap()
+    };
+    let good = r#"{"account": "u", "amount": "-1.00", "reason": "asked for"}"#;
+    let stranger = send(operators(&["good"]), adjustment(good, Some("k"))).await;
+    assert_eq!((stranger.status.as_u16(), stranger.problem().code), (401, 100_104));
+    for (body, key, status, field) in [
+        (good, None, 400, Some("Idempotency-Key")),
+        (r#"{"account": "u", "amount": "1"}"#, Some("k"), 400, Some("reason")),
+        (r#"{"account": "u", "amount": "1", "reason": ""}"#, Some("k"), 400, Some("reason")),
+        (r#"{"account": "u", "amount": "0", "reason": "r"}"#, Some("k"), 400, Some("amount")),
+        (r#"{"account": "u", "amount": "1e0", "reason": "r"}"#, Some("k"), 400, Some("amount")),
+        (r#"{"account": "", "amount": "1", "reason": "r"}"#, Some("k"), 400, Some("account")),
+        (r#"{"account": "u", "amount": "1", "reason": "r", "x": 1}"#, Some("k"), 400, Some("x")),
+        (good, Some("k"), 503, None),
+    ] {
+        let request = showing(adjustment(body, key), "Bearer good");
+        let problem = send(operators(&["good"]), request).await.problem();
+        assert_eq!((problem.status, problem.field.as_deref()), (status, field), "{body}");
+    }
+}
