@@ -29,6 +29,9 @@ pub use crate::app::orders::{
 };
 pub use crate::app::outbox::Deliveries;
 pub use crate::app::prices::PriceView;
+pub use crate::app::prices::change::{
+    PriceChange, PriceDifference, PricePlan, PricesError, Repriced, Repricing,
+};
 pub use crate::app::sync::SyncError;
 pub use crate::app::texts::LengthError;
 use crate::cache::Cache;
@@ -141,7 +144,8 @@ impl App {
         Self { cache, ..self }
     }
 
-    /// Brings the price book in line with the settings; the number of prices that changed.
+    /// Brings the price book in line with the settings, but for services whose price an operator set; the number of prices
+    /// that changed.
     pub async fn seed_prices(&self) -> Result<usize, StoreError> {
         prices::seed(self).await
     }
@@ -312,7 +316,30 @@ impl App {
 
     /// The price versions, the current ones first.
     pub async fn prices(&self) -> Result<Vec<PriceView>, StoreError> {
-        prices::view(self).await
+        prices::view(self, None).await
+    }
+
+    /// The price versions, those that hold at a moment first.
+    pub async fn prices_at(&self, at: DateTime<Utc>) -> Result<Vec<PriceView>, StoreError> {
+        prices::view(self, Some(at)).await
+    }
+
+    /// What a change of prices would do, and what last month's usage would have come to.
+    pub async fn plan_prices(
+        &self,
+        change: &PriceChange,
+    ) -> Result<(PricePlan, Repricing), PricesError> {
+        prices::change::plan(self, change).await
+    }
+
+    /// Changes prices; what changed.
+    pub async fn apply_prices(
+        &self,
+        change: &PriceChange,
+        reason: &str,
+        actor: &str,
+    ) -> Result<PricePlan, PricesError> {
+        prices::change::apply(self, change, reason, actor).await
     }
 
     /// The whole chain of what this id names: a billing record, a lease, a reservation, an order; empty when there is none.

@@ -25,6 +25,13 @@ impl Month {
         Self { text: local.format("%Y-%m").to_string(), ends_at: start_of(next, time_zone) }
     }
 
+    /// `YYYY-MM` of the month before the one that `now` falls into.
+    pub(crate) fn text_before(now: DateTime<Utc>, time_zone: Tz) -> String {
+        let first = now.with_timezone(&time_zone).date_naive().with_day(1);
+        let day = first.and_then(|first| first.pred_opt()).unwrap_or(NaiveDate::MIN);
+        day.format("%Y-%m").to_string()
+    }
+
     /// Whole seconds until the month ends.
     pub(crate) fn seconds_left(&self, now: DateTime<Utc>) -> u64 {
         u64::try_from((self.ends_at - now).num_seconds()).unwrap_or(0)
@@ -61,6 +68,18 @@ pub(crate) fn start_of(day: NaiveDate, time_zone: Tz) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_month_before_is_that_of_the_billing_time_zone() {
+        for (now, expected) in [
+            ("2026-01-31T15:59:59Z", "2025-12"),
+            ("2026-01-31T16:00:00Z", "2026-01"),
+            ("2028-03-31T00:00:00Z", "2028-02"),
+        ] {
+            let month = Month::text_before(now.parse().unwrap(), chrono_tz::Asia::Shanghai);
+            assert_eq!(month, expected, "{now}");
+        }
+    }
 
     fn month(now: &str, time_zone: Tz) -> String {
         let now = now.parse::<DateTime<Utc>>().unwrap();

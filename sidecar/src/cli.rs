@@ -68,7 +68,7 @@ enum Command {
     /// Look at recharge orders and give money back.
     #[command(subcommand)]
     Orders(orders::OrdersCommand),
-    /// Look at prices.
+    /// Look at prices and change them.
     #[command(subcommand)]
     Prices(prices::PricesCommand),
     /// Tell why something stands in the books: its lease or request, message, price, ledger entries, refunds.

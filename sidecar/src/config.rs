@@ -35,6 +35,7 @@ mod environment;
 mod error;
 mod events;
 mod payment;
+pub(crate) mod price_file;
 mod retired;
 mod secret;
 mod secrets;
@@ -165,6 +166,7 @@ impl Config {
                 ConfigError::InFile { path: path.display().to_string(), problem: Box::new(err) }
             }
             ConfigError::Unreadable { .. }
+            | ConfigError::UnreadablePrices { .. }
             | ConfigError::InFile { .. }
             | ConfigError::UnknownKey { .. }
             | ConfigError::Value { .. }

@@ -36,6 +36,7 @@ pub(crate) mod ledger_entry;
 pub(crate) mod outbox;
 mod owner;
 pub(crate) mod payment_anomaly;
+pub(crate) mod price_usage;
 pub(crate) mod price_version;
 pub(crate) mod recharge_order;
 pub(crate) mod recharge_refund;

@@ -26,6 +26,7 @@ mod audit;
 mod callback;
 mod calls;
 mod orders;
+mod prices;
 mod recharge;
 mod shed;
 

@@ -1,18 +1,22 @@
 //! The price book: versions that never change, each with its time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::mysql::MySqlConnection;
 
+use farebox_core::id::ServiceName;
 use farebox_core::money::Nanos;
 
 use crate::app::{App, rfc3339};
 use crate::store::column::OnCorrupt;
-use crate::store::price_version::{self, PriceVersion};
+use crate::store::price_version::{self, NewVersion, PriceVersion};
 use crate::store::retry::retry;
 use crate::store::{self, StoreError, job_lease, lease};
+
+pub(super) mod change;
+mod timeline;
 
 /// One price version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,52 +27,87 @@ pub struct PriceView {
     pub source: String,
     /// Money per unit.
     pub price: Nanos,
+    /// `configuration`, or `operator` for one that was applied.
+    pub set_by: String,
     /// From when, RFC 3339 in UTC.
     pub effective_from: String,
     /// Until when; absent while no end is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective_to: Option<String>,
-    /// Whether it is in force.
+    /// Whether it is in force at the moment that was asked for.
     pub active: bool,
 }
 
 /// The row that two sidecars which start together take turns on.
 const JOB: &str = "price_book";
 
+/// Brings the services that the configuration leads in line with it, and warns about the others that differ from it.
 pub(super) async fn seed(app: &App) -> Result<usize, StoreError> {
-    retry("seed prices", || async {
+    let (changed, applied) = retry("seed prices", || async {
         let mut tx = app.store.begin().await?;
         let outcome = seed_once(&mut tx, app).await;
         store::finish(tx, outcome).await
     })
-    .await
+    .await?;
+    for (service, price) in applied {
+        let Some(&configured) = app.settings.prices.get(&service) else { continue };
+        if configured != price {
+            tracing::warn!(
+                service = %service,
+                price.configured = %configured,
+                price.applied = %price,
+                "billing.prices.{service} is {configured}, but an operator applied {price}, which holds: \
+                 write {price} into billing.prices, or set {configured} with `farebox prices apply`",
+            );
+        }
+    }
+    Ok(changed)
 }
 
-async fn seed_once(tx: &mut MySqlConnection, app: &App) -> Result<usize, StoreError> {
+/// How many prices changed, and what operators set.
+async fn seed_once(
+    tx: &mut MySqlConnection,
+    app: &App,
+) -> Result<(usize, BTreeMap<ServiceName, Nanos>), StoreError> {
     job_lease::take_turn(tx, JOB).await?;
     let now = store::now(tx).await?;
     let prices = &app.settings.prices;
     let active = price_version::book(tx, now, OnCorrupt::Fail).await?;
+    let led_by_operators = price_version::set_by_operators(tx).await?;
     let mut changed = BTreeSet::new();
+    let mut applied = BTreeMap::new();
     for version in &active {
-        if prices.get(&version.service) != Some(&version.price) {
+        if led_by_operators.contains(&version.service) {
+            applied.insert(version.service.clone(), version.price);
+        } else if prices.get(&version.service) != Some(&version.price) {
             price_version::close(tx, version.id, now).await?;
             lease::end_price_version(tx, version.id, now).await?;
             changed.insert(&version.service);
         }
     }
     for (service, &price) in prices {
-        if !active.iter().any(|version| version.service == *service && version.price == price) {
-            price_version::open_book(tx, service, price, now).await?;
+        let stands =
+            active.iter().any(|version| version.service == *service && version.price == price);
+        if !stands && !led_by_operators.contains(service) {
+            let new =
+                NewVersion { service, price, set_by: "configuration", from: now, until: None };
+            price_version::open_book(tx, &new).await?;
             changed.insert(service);
         }
     }
-    Ok(changed.len())
+    Ok((changed.len(), applied))
 }
 
-pub(super) async fn view(app: &App) -> Result<Vec<PriceView>, StoreError> {
+/// Every version; `active` tells which hold at `at`, or now.
+pub(super) async fn view(
+    app: &App,
+    at: Option<DateTime<Utc>>,
+) -> Result<Vec<PriceView>, StoreError> {
     let mut connection = app.store.acquire().await?;
-    let now = store::now(&mut connection).await?;
+    let now = match at {
+        Some(at) => at,
+        None => store::now(&mut connection).await?,
+    };
     let versions = price_version::all(&mut connection).await?;
     let mut views: Vec<PriceView> =
         versions.into_iter().map(|version| price_view(version, now)).collect();
@@ -78,11 +117,12 @@ pub(super) async fn view(app: &App) -> Result<Vec<PriceView>, StoreError> {
 }
 
 fn price_view(version: PriceVersion, now: DateTime<Utc>) -> PriceView {
-    let active = version.effective_from <= now && version.effective_to.is_none_or(|end| now < end);
+    let active = timeline::holds(&version, now);
     PriceView {
         service: version.service.to_string(),
         source: version.source,
         price: version.price,
+        set_by: version.set_by,
         effective_from: rfc3339(version.effective_from),
         effective_to: version.effective_to.map(rfc3339),
         active,

@@ -4,7 +4,8 @@ use std::io;
 
 use super::threads::ThreadsError;
 use crate::app::{
-    AccountsError, AuditError, CreditError, ImportError, NotReady, OrdersError, RefundError,
+    AccountsError, AuditError, CreditError, ImportError, NotReady, OrdersError, PricesError,
+    RefundError,
 };
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
@@ -53,6 +54,8 @@ pub(super) enum Failure {
     #[error(transparent)]
     Refund(RefundError),
     #[error(transparent)]
+    Prices(#[from] PricesError),
+    #[error(transparent)]
     Import(#[from] ImportError),
     #[error("violations: {count}; the first is {first}")]
     Violations { count: usize, first: String },
@@ -81,6 +84,7 @@ impl Failure {
             Self::Accounts(err) => of_accounts(err),
             Self::Audit(err) => of_audit(err),
             Self::Refund(err) => of_refund(err),
+            Self::Prices(err) => of_prices(err),
             Self::Import(err) => of_import(err),
             Self::NoAccount(_)
             | Self::NothingToExplain(_)
@@ -161,6 +165,17 @@ fn of_refund(err: &RefundError) -> u8 {
         | RefundError::NoPayment { .. }
         | RefundError::Refusal(_)
         | RefundError::Conflict { .. } => EXIT_FAILURE,
+    }
+}
+
+fn of_prices(err: &PricesError) -> u8 {
+    match err {
+        PricesError::Store(err) => of_store(err),
+        PricesError::Empty
+        | PricesError::Unknown { .. }
+        | PricesError::Negative { .. }
+        | PricesError::Past { .. }
+        | PricesError::Length(_) => super::EXIT_USAGE,
     }
 }
 

@@ -1,25 +1,98 @@
-//! `farebox prices show`.
+//! `farebox prices`: what holds, what a change would do, the change, and what held before.
 
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
+use farebox_core::id::ServiceName;
+use serde::Serialize;
 
+use super::account::actor;
 use super::failure::Failure;
 use super::table::{Column, table};
 use super::{OutputArgs, print, print_json};
-use crate::app::{App, PriceView};
+use crate::app::{App, PricePlan, PriceView, Repriced, Repricing};
+use crate::config::price_file;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PricesCommand {
-    /// Show every price version.
+    /// Show the prices that hold.
     Show {
+        /// At this moment, RFC 3339; without it, now.
+        #[arg(long, value_name = "TIME", value_parser = price_file::moment)]
+        at: Option<DateTime<Utc>>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show what a file of prices would change, and what last month's usage would have come to. Changes nothing.
+    Plan {
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Set the prices of a file, now or from the moment that it says.
+    Apply {
+        /// The file.
+        file: PathBuf,
+        /// Why, for the audit log.
+        #[arg(long, default_value = "no reason given")]
+        reason: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show every price version: what held, holds and is to come.
+    History {
+        /// Of this service only.
+        service: Option<ServiceName>,
         #[command(flatten)]
         output: OutputArgs,
     },
 }
 
 pub(super) async fn execute(command: PricesCommand, app: &App) -> Result<(), Failure> {
-    let PricesCommand::Show { output } = command;
-    let prices = app.prices().await?;
-    if output.json { print_json(&prices) } else { print(&describe(&prices)) }
+    match command {
+        PricesCommand::Show { at, output } => {
+            let mut prices = match at {
+                Some(at) => app.prices_at(at).await?,
+                None => app.prices().await?,
+            };
+            prices.retain(|version| version.active);
+            show(&prices, output)
+        }
+        PricesCommand::History { service, output } => {
+            let mut prices = app.prices().await?;
+            let is_wanted = |version: &PriceView| {
+                service.as_ref().is_none_or(|service| service.as_str() == version.service)
+            };
+            prices.retain(is_wanted);
+            show(&prices, output)
+        }
+        PricesCommand::Plan { file, output } => {
+            let change = price_file::load(&file)?;
+            let (plan, last_month) = app.plan_prices(&change).await?;
+            if output.json {
+                return print_json(&Planned { plan, last_month });
+            }
+            print(&(describe_plan(&plan) + &describe_repricing(&last_month)))
+        }
+        PricesCommand::Apply { file, reason, output } => {
+            let change = price_file::load(&file)?;
+            let plan = app.apply_prices(&change, &reason, &actor()).await?;
+            if output.json { print_json(&plan) } else { print(&describe_plan(&plan)) }
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Planned {
+    #[serde(flatten)]
+    plan: PricePlan,
+    last_month: Repricing,
+}
+
+fn show(prices: &[PriceView], output: OutputArgs) -> Result<(), Failure> {
+    if output.json { print_json(&prices) } else { print(&describe(prices)) }
 }
 
 fn describe(prices: &[PriceView]) -> String {
@@ -30,22 +103,70 @@ fn describe(prices: &[PriceView]) -> String {
         Column::Text("service"),
         Column::Text("source"),
         Column::Number("price"),
+        Column::Text("set by"),
         Column::Text("from"),
         Column::Text("until"),
         Column::Text("in force"),
     ];
     let rows = prices.iter().map(|version| {
-        let PriceView { service, source, price, effective_from, effective_to, active } = version;
+        let PriceView { service, source, price, set_by, effective_from, effective_to, active } =
+            version;
         let until = effective_to.as_deref().unwrap_or("-");
         let in_force = if *active { "yes" } else { "no" };
         vec![
             service.clone(),
             source.clone(),
             price.to_string(),
+            set_by.clone(),
             effective_from.clone(),
             until.to_owned(),
             in_force.to_owned(),
         ]
     });
     table(&columns, rows)
+}
+
+fn describe_plan(plan: &PricePlan) -> String {
+    if plan.changes.is_empty() {
+        return "nothing changes\n".to_owned();
+    }
+    let columns = [
+        Column::Text("service"),
+        Column::Number("price before"),
+        Column::Number("price"),
+        Column::Text("from"),
+        Column::Text("until"),
+    ];
+    let rows = plan.changes.iter().map(|change| {
+        let before = change.from.map_or("-".to_owned(), |price| price.to_string());
+        let until = change.until.clone().unwrap_or_else(|| "-".to_owned());
+        let service = change.service.to_string();
+        vec![service, before, change.to.to_string(), plan.effective.clone(), until]
+    });
+    table(&columns, rows)
+}
+
+fn describe_repricing(last_month: &Repricing) -> String {
+    let Repricing { month, services, accounts } = last_month;
+    if services.is_empty() {
+        return format!("\n{month}: these services earned nothing at the price book's prices\n");
+    }
+    let part = |name, earned, rows: &[Repriced]| {
+        let columns = [
+            Column::Text(name),
+            Column::Number(earned),
+            Column::Number("at these prices"),
+            Column::Number("difference"),
+        ];
+        let row = |row: &Repriced| {
+            let Repriced { name, earned, would_have_earned, difference } = row.clone();
+            vec![name, earned, would_have_earned, difference]
+        };
+        table(&columns, rows.iter().map(row))
+    };
+    format!(
+        "\nusage of {month}:\n{}\naccounts that it would change most:\n{}",
+        part("service", "earned", services),
+        part("account", "paid", accounts)
+    )
 }

@@ -42,6 +42,14 @@ pub enum ConfigError {
         /// What the system said.
         problem: String,
     },
+    /// The file of prices cannot be read.
+    #[error("cannot read {path}: {problem}; name a file with prices")]
+    UnreadablePrices {
+        /// The file's path.
+        path: String,
+        /// What the system said.
+        problem: String,
+    },
     /// The text is not the YAML that this program reads.
     #[error("line {line}, column {column}: {problem}")]
     Syntax {

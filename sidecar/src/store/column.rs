@@ -90,6 +90,11 @@ impl<'r> Columns<'r> {
         from_decimal(self.get(column)?).ok_or_else(|| self.corrupt(column))
     }
 
+    /// A sum of money, which may be beyond what one amount can be.
+    pub(crate) fn sum(&self, column: &'static str) -> Result<Decimal, StoreError> {
+        self.get(column)
+    }
+
     pub(crate) fn nanos_or_null(&self, column: &'static str) -> Result<Option<Nanos>, StoreError> {
         let decimal: Option<Decimal> = self.get(column)?;
         decimal.map(|decimal| from_decimal(decimal).ok_or_else(|| self.corrupt(column))).transpose()

@@ -392,6 +392,24 @@ pub(crate) async fn end_price_version(
     Ok(())
 }
 
+/// Bounds the time of the open leases of a price version by a moment to come. They are used until then.
+pub(crate) async fn bound_price_version(
+    connection: &mut MySqlConnection,
+    price_version: i64,
+    until: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE lease SET not_after = LEAST(COALESCE(not_after, ?), ?)
+         WHERE state = 'open' AND price_version_id = ?",
+    )
+    .bind(until)
+    .bind(until)
+    .bind(price_version)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The recalled leases of one gateway process.
 pub(crate) async fn recalled(
     connection: &mut MySqlConnection,

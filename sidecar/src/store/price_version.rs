@@ -19,6 +19,8 @@ pub(crate) struct PriceVersion {
     /// `book` or `route`.
     pub(crate) source: String,
     pub(crate) price: Nanos,
+    /// `configuration` or `operator`.
+    pub(crate) set_by: String,
     pub(crate) effective_from: DateTime<Utc>,
     pub(crate) effective_to: Option<DateTime<Utc>>,
 }
@@ -30,6 +32,7 @@ fn read(row: &MySqlRow) -> Result<PriceVersion, StoreError> {
         service: columns.name("service_name")?,
         source: columns.text("source")?,
         price: columns.nanos("price")?,
+        set_by: columns.text("set_by")?,
         effective_from: columns.time("effective_from")?,
         effective_to: columns.time_or_null("effective_to")?,
     })
@@ -38,7 +41,7 @@ fn read(row: &MySqlRow) -> Result<PriceVersion, StoreError> {
 /// Every version, by service, the newest first.
 pub(crate) async fn all(connection: &mut MySqlConnection) -> Result<Vec<PriceVersion>, StoreError> {
     let rows = sqlx::query(
-        "SELECT price_version_id, service_name, source, price, effective_from, effective_to FROM price_version
+        "SELECT price_version_id, service_name, source, price, set_by, effective_from, effective_to FROM price_version
          ORDER BY service_name, source, effective_from DESC, price_version_id DESC",
     )
     .fetch_all(connection)
@@ -53,7 +56,7 @@ pub(crate) async fn book(
     on_corrupt: OnCorrupt,
 ) -> Result<Vec<PriceVersion>, StoreError> {
     let rows = sqlx::query(
-        "SELECT price_version_id, service_name, source, price, effective_from, effective_to FROM price_version
+        "SELECT price_version_id, service_name, source, price, set_by, effective_from, effective_to FROM price_version
          WHERE source = 'book' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
          ORDER BY effective_from, price_version_id",
     )
@@ -72,7 +75,7 @@ pub(crate) async fn book_of(
     on_corrupt: OnCorrupt,
 ) -> Result<Vec<PriceVersion>, StoreError> {
     let rows = sqlx::query(
-        "SELECT price_version_id, service_name, source, price, effective_from, effective_to
+        "SELECT price_version_id, service_name, source, price, set_by, effective_from, effective_to
          FROM JSON_TABLE(?, '$[*]' COLUMNS (
            service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
          )) AS wanted
@@ -88,33 +91,60 @@ pub(crate) async fn book_of(
     read_all(&rows, on_corrupt, read)
 }
 
-/// Adds a version to the book, from `now` on.
+/// The services whose price in the book an operator has ever set.
+pub(crate) async fn set_by_operators(
+    connection: &mut MySqlConnection,
+) -> Result<BTreeSet<ServiceName>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT service_name FROM price_version WHERE source = 'book' AND set_by = 'operator'",
+    )
+    .fetch_all(connection)
+    .await?;
+    let service =
+        |row: &MySqlRow| Columns::new(row, "price_version", "service_name").name("service_name");
+    Ok(read_all(&rows, OnCorrupt::Fail, service)?.into_iter().collect())
+}
+
+/// A version to add to the book.
+#[derive(Debug)]
+pub(crate) struct NewVersion<'a> {
+    pub(crate) service: &'a ServiceName,
+    pub(crate) price: Nanos,
+    pub(crate) set_by: &'static str,
+    pub(crate) from: DateTime<Utc>,
+    pub(crate) until: Option<DateTime<Utc>>,
+}
+
+/// Adds a version to the book. One that was withdrawn before it began comes back.
 pub(crate) async fn open_book(
     connection: &mut MySqlConnection,
-    service: &ServiceName,
-    price: Nanos,
-    now: DateTime<Utc>,
+    new: &NewVersion<'_>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO price_version (service_name, source, price, effective_from) VALUES (?, 'book', ?, ?)
-         ON DUPLICATE KEY UPDATE effective_to = NULL",
+        "INSERT INTO price_version (service_name, source, price, set_by, effective_from, effective_to)
+         VALUES (?, 'book', ?, ?, ?, ?)
+         ON DUPLICATE KEY UPDATE set_by = ?, effective_to = ?",
     )
-    .bind(service.as_str())
-    .bind(decimal(price))
-    .bind(now)
+    .bind(new.service.as_str())
+    .bind(decimal(new.price))
+    .bind(new.set_by)
+    .bind(new.from)
+    .bind(new.until)
+    .bind(new.set_by)
+    .bind(new.until)
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Ends a version.
+/// Ends a version. One that ends as it begins never holds.
 pub(crate) async fn close(
     connection: &mut MySqlConnection,
     id: i64,
-    now: DateTime<Utc>,
+    at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query("UPDATE price_version SET effective_to = ? WHERE price_version_id = ?")
-        .bind(now)
+        .bind(at)
         .bind(id)
         .execute(connection)
         .await?;

@@ -1,6 +1,8 @@
 //! The price book and prices that routes name.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use farebox_core::wire::{LeaseKey, Want};
+use farebox_sidecar::app::{PriceChange, PricesError, Repriced};
 
 use crate::fixture::{Fixture, key, nanos, used, want};
 
@@ -77,4 +79,153 @@ async fn a_route_may_name_its_own_price() {
     edge.want(at("0.1")).await.unwrap();
     assert_eq!(farebox.database.rows(versions).await, ["2"]);
     farebox.assert_sound().await;
+}
+
+/// A change of prices, as a file or a request says it.
+fn change(prices: &[(&str, &str)], effective: Option<DateTime<Utc>>) -> PriceChange {
+    let prices = prices.iter().map(|&(service, price)| (service.parse().unwrap(), nanos(price)));
+    PriceChange { prices: prices.collect(), effective }
+}
+
+/// The database's time, some seconds from now.
+async fn in_seconds(farebox: &Fixture, seconds: i64) -> DateTime<Utc> {
+    let now = farebox.database.rows("SELECT CAST(UTC_TIMESTAMP(3) AS CHAR)").await;
+    format!("{}Z", now[0].replace(' ', "T")).parse::<DateTime<Utc>>().unwrap()
+        + TimeDelta::seconds(seconds)
+}
+
+async fn apply(farebox: &Fixture, change: &PriceChange) -> Result<usize, PricesError> {
+    farebox.app.apply_prices(change, "test", "tests").await.map(|plan| plan.changes.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_applied_price_ends_leases_at_the_old_one_and_a_start_does_not_undo_it() {
+    let farebox = Fixture::new(&[], &[("asset", "0.001"), ("payment", "0.002")]).await;
+    farebox.credit("u", "1").await;
+    let mut edge = farebox.gateway("edge-1");
+    let old = edge.want(want("u", "asset", 100, 100)).await.unwrap();
+    let dearer = change(&[("asset", "0.002")], None);
+    assert_eq!(apply(&farebox, &dearer).await.unwrap(), 1);
+    assert_eq!(apply(&farebox, &dearer).await.unwrap(), 0, "applied again, nothing changes");
+
+    let reply = edge.report(used(old.lease, 10)).await;
+    assert_eq!((reply.acks[0].ttl_ms, reply.recalls[0].lease), (0, old.lease));
+    // The configuration leads what no operator has set.
+    let started = farebox.sidecar(&[], &[("asset", "0.001"), ("payment", "0.003")]).await;
+    let new = edge.want(want("u", "asset", 1, 1)).await.unwrap();
+    assert_eq!(new.price, nanos("0.002"));
+    let active: Vec<String> = started
+        .prices()
+        .await
+        .unwrap()
+        .iter()
+        .filter(|version| version.active)
+        .map(|version| format!("{} {} {}", version.service, version.price, version.set_by))
+        .collect();
+    assert_eq!(active, ["asset 0.002 operator", "payment 0.003 configuration"]);
+    let audited = "SELECT action, actor, reason FROM audit_log WHERE action = 'prices.apply'";
+    assert_eq!(farebox.database.rows(audited).await.len(), 1);
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_to_come_bounds_leases_that_stand_and_leases_that_are_made() {
+    let farebox = Fixture::new(&[], &[("asset", "0.001")]).await;
+    farebox.credit("u", "1").await;
+    let mut edge = farebox.gateway("edge-1");
+    let standing = edge.want(want("u", "asset", 10, 10)).await.unwrap();
+    let at = in_seconds(&farebox, 3_600).await;
+    assert_eq!(apply(&farebox, &change(&[("asset", "0.002")], Some(at))).await.unwrap(), 1);
+
+    let other = farebox.gateway("edge-2").want(want("u", "asset", 10, 10)).await.unwrap();
+    assert_eq!((standing.price, other.price), (nanos("0.001"), nanos("0.001")));
+    let crossing = "SELECT lease_id FROM lease JOIN price_version USING (price_version_id)
+                    WHERE not_after IS NULL OR effective_to IS NULL OR effective_to < not_after";
+    assert_eq!(farebox.database.rows(crossing).await, Vec::<String>::new());
+    // One that escaped, because it was made while the change was, is replaced when it is to grow.
+    farebox.database.run("UPDATE lease SET not_after = not_after + INTERVAL 1 DAY").await;
+    let next = edge.want(want("u", "asset", 10, 10)).await.unwrap();
+    assert_ne!(next.lease, standing.lease);
+
+    let held = farebox.app.prices_at(at).await.unwrap();
+    assert_eq!((held[0].active, held[0].price), (true, nanos("0.002")));
+    assert_eq!((held[1].active, held[1].price), (false, nanos("0.001")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_cannot_be_is_refused_with_field_value_and_remedy() {
+    let farebox = Fixture::new(&[("payment", 5)], &[("asset", "0.001")]).await;
+    let past = in_seconds(&farebox, -3_600).await;
+    for (change, expected) in [
+        (change(&[], None), "prices names no service; write at least one"),
+        (change(&[("typo", "1")], None), "prices.typo: farebox.yaml names no such service"),
+        (change(&[("asset", "-1")], None), "prices.asset is -1: negative; write 0 or more"),
+        (change(&[("asset", "1")], Some(past)), "write now or a moment to come"),
+    ] {
+        let told = apply(&farebox, &change).await.unwrap_err().to_string();
+        assert!(told.contains(expected), "{told}");
+    }
+    // A service with free quota alone gets a price.
+    assert_eq!(apply(&farebox, &change(&[("payment", "0.5")], None)).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_made_at_once_leave_no_hole_and_no_overlap() {
+    let farebox = Fixture::new(&[], &[("asset", "0.001")]).await;
+    let begin = in_seconds(&farebox, 3_600).await;
+    let changes: Vec<PriceChange> = (0..12)
+        .map(|n| {
+            let at = begin + TimeDelta::seconds((n * 7) % 5);
+            change(&[("asset", &format!("0.00{}", n % 4 + 2))], Some(at))
+        })
+        .collect();
+    let applied = changes.iter().map(|change| apply(&farebox, change));
+    for outcome in futures_util::future::join_all(applied).await {
+        outcome.unwrap();
+    }
+    let versions = "SELECT effective_from, effective_to FROM price_version
+                    WHERE source = 'book' AND (effective_to IS NULL OR effective_from < effective_to)";
+    let loose = format!(
+        "SELECT one.effective_from FROM ({versions}) AS one
+         LEFT JOIN ({versions}) AS next ON next.effective_from = one.effective_to
+         GROUP BY one.effective_from
+         HAVING COUNT(*) <> 1 OR COUNT(next.effective_from) <> COUNT(one.effective_to)"
+    );
+    assert_eq!(farebox.database.rows(loose).await, ["NULL"; 0]);
+    let open = format!("SELECT COUNT(*) FROM ({versions}) AS one WHERE effective_to IS NULL");
+    assert_eq!(farebox.database.rows(open).await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_prices_last_months_usage_again_and_changes_nothing() {
+    let farebox = Fixture::new(&[], &[("asset", "0.001"), ("payment", "0.002")]).await;
+    let mut edge = farebox.gateway("edge-1");
+    for (user, units) in [("few", 10), ("many", 1_000)] {
+        farebox.credit(user, "100").await;
+        for service in ["asset", "payment"] {
+            let lease = edge.want(want(user, service, units, units)).await.unwrap().lease;
+            edge.report(used(lease, units)).await;
+        }
+    }
+    // At a route's own price; no book changes that.
+    let key = LeaseKey { price: Some(nanos("5")), ..key("many", "asset") };
+    let dear = edge.want(Want { key, units: 1, min: 1, waiting: true, known: None }).await.unwrap();
+    edge.report(used(dear.lease, 1)).await;
+    let before = "UPDATE billing_record SET reset_month = DATE_FORMAT(
+      CONCAT(reset_month, '-01') - INTERVAL 1 MONTH, '%Y-%m')";
+    farebox.database.run(before).await;
+
+    let books = farebox.books().await;
+    let dearer = change(&[("asset", "0.0015")], None);
+    let (plan, last_month) = farebox.app.plan_prices(&dearer).await.unwrap();
+    assert_eq!((plan.changes[0].from, plan.changes[0].to), (Some(nanos("0.001")), nanos("0.0015")));
+    let text = |rows: &[Repriced]| -> Vec<String> {
+        let text = |row: &Repriced| {
+            format!("{} {} {} {}", row.name, row.earned, row.would_have_earned, row.difference)
+        };
+        rows.iter().map(text).collect()
+    };
+    assert_eq!(text(&last_month.services), ["asset 1.01 1.515 0.505"]);
+    assert_eq!(text(&last_month.accounts), ["many 1 1.5 0.5", "few 0.01 0.015 0.005"]);
+    assert_eq!(farebox.books().await, books);
 }

@@ -91,6 +91,8 @@ impl Batch<'_> {
         let is_current = lease.month == self.month.text
             && lease.price_version == terms.price_version
             && lease.not_after.is_none_or(|end| self.books.now < end)
+            // A change of the price that was set while the lease was made bounds it, too.
+            && terms.until.is_none_or(|until| lease.not_after.is_some_and(|end| end <= until))
             && lease.units.granted.total().saturating_add(GRANT_MAX) <= LEASE_TOTAL_MAX;
         let id = lease.id;
         if is_current {

@@ -1,0 +1,106 @@
+//! `/admin/v1/prices`: every price version, and changes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use farebox_core::code::{Code, Language};
+use farebox_core::id::ServiceName;
+use farebox_core::problem::Problem;
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize};
+
+use super::super::amount::Amount;
+use super::super::body::{self, Limit};
+use super::super::reply::{self, language, problem};
+use crate::app::{App, PriceChange, PriceView, PricesError};
+use crate::config::price_file;
+
+/// The largest body.
+const LIMIT: Limit = Limit { bytes: 256 * 1_024, remedy: "send fewer services at a time" };
+
+/// How long looking may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who acts, in the audit log.
+const ACTOR: &str = "admin api";
+
+pub(super) fn routes(app: App) -> Router {
+    Router::new().route("/admin/v1/prices", get(list).post(apply)).with_state(app)
+}
+
+#[derive(Debug, Serialize)]
+struct Prices {
+    prices: Vec<PriceView>,
+}
+
+async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    match tokio::time::timeout(TIMEOUT, app.prices()).await {
+        Ok(Ok(prices)) => reply::value(StatusCode::OK, &Prices { prices }, language),
+        Ok(Err(err)) => reply::store_failed(language, &err),
+        Err(_) => reply::come_again(language, Code::Unavailable, "not done in time; ask again"),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    prices: BTreeMap<ServiceName, Amount>,
+    /// Now, when it is not said.
+    #[serde(default, deserialize_with = "effective")]
+    effective: Option<chrono::DateTime<chrono::Utc>>,
+    reason: String,
+}
+
+fn effective<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<chrono::DateTime<chrono::Utc>>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    price_file::effective(&text)
+        .map_err(|complaint| de::Error::custom(format!("{text:?} is {complaint}")))
+}
+
+async fn apply(State(app): State<App>, request: Request) -> Response {
+    let language = language(request.headers());
+    let Body { prices, effective, reason } = match read(request, language).await {
+        Ok(body) => body,
+        Err(refusal) => return *refusal,
+    };
+    let prices = prices.into_iter().map(|(service, price)| (service, price.0)).collect();
+    let change = PriceChange { prices, effective };
+    // What has begun is finished, whether or not the operator still waits.
+    let task = tokio::spawn(async move { app.apply_prices(&change, &reason, ACTOR).await });
+    match task.await {
+        Ok(Ok(plan)) => reply::value(StatusCode::OK, &plan, language),
+        Ok(Err(err)) => failed(language, &err),
+        Err(err) => {
+            tracing::error!(error = %err, "a change of prices was not finished");
+            reply::internal(language)
+        }
+    }
+}
+
+async fn read(request: Request, language: Language) -> Result<Body, Box<Response>> {
+    let (head, body) = request.into_parts();
+    let body = body::read(&head.headers, body, LIMIT, language).await?;
+    body::parse(&body).map_err(|malformed| Box::new(malformed.into_response(language)))
+}
+
+fn failed(language: Language, err: &PricesError) -> Response {
+    let field = match err {
+        PricesError::Store(store) => return reply::store_failed(language, store),
+        PricesError::Empty => "prices".to_owned(),
+        PricesError::Unknown { service } | PricesError::Negative { service, .. } => {
+            format!("prices.{service}")
+        }
+        PricesError::Past { .. } => "effective".to_owned(),
+        PricesError::Length(text) => text.field.to_owned(),
+    };
+    let refusal = Problem::new(Code::InvalidArgument, language, err.to_string());
+    problem(language, refusal.with_field(field))
+}
