@@ -211,15 +211,20 @@ fn a_lease_in_use_lives_on_beyond_its_time() {
     gateway.settle_and_check("rich", 30);
 }
 
+/// The sidecar grants what is asked for, and the gateway never hears of it.
+fn lose_the_answer(gateway: &Gateway) {
+    for call in gateway.host.take_callouts() {
+        gateway.reply_to(&call);
+        call.answer(CalloutAnswer::timeout());
+    }
+}
+
 #[test]
 fn a_lease_whose_grant_was_lost_goes_back_until_the_sidecar_has_heard_it() {
     let gateway = Gateway::new(2);
     gateway.credit("some", "0.002");
     gateway.vms[0].request(asset("some"));
-    for call in gateway.host.take_callouts() {
-        gateway.reply_to(&call);
-        call.answer(CalloutAnswer::timeout());
-    }
+    lose_the_answer(&gateway);
     gateway.pass(600);
     // Another call needs the units; meanwhile somebody has the account locked, so that nothing of it is taken in.
     gateway.sidecar.borrow_mut().lock("some");
@@ -238,10 +243,7 @@ fn units_whose_grant_was_lost_serve_the_next_call_though_there_are_no_others() {
     let gateway = Gateway::new(2);
     gateway.credit("some", "0.003");
     let lost = gateway.vms[0].request(asset("some"));
-    for call in gateway.host.take_callouts() {
-        gateway.reply_to(&call);
-        call.answer(CalloutAnswer::timeout());
-    }
+    lose_the_answer(&gateway);
     assert_eq!(lost.status(), Some(503));
     gateway.pass(600);
     // All money of the account is held by a lease of which this gateway never heard.
@@ -258,11 +260,7 @@ fn a_lease_whose_grant_was_lost_goes_back_when_it_is_needed_elsewhere() {
     let gateway = Gateway::new(2);
     gateway.credit("some", "0.002");
     let lost = gateway.vms[0].request(asset("some"));
-    for call in gateway.host.take_callouts() {
-        // The sidecar grants, and the gateway never hears of it.
-        gateway.reply_to(&call);
-        call.answer(CalloutAnswer::timeout());
-    }
+    lose_the_answer(&gateway);
     assert_eq!(lost.status(), Some(503));
     gateway.pass(600);
     let other = gateway.vms[1].request(at("/v1/payment/1", "some"));
