@@ -133,7 +133,8 @@ impl Reason {
         }
     }
 
-    fn code(&self) -> Code {
+    /// The number that the caller gets.
+    pub fn code(&self) -> Code {
         match self {
             Self::Identity(IdentityError::Missing) => Code::Unauthorized,
             Self::Identity(IdentityError::Doubled(_) | IdentityError::Invalid(_)) => {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::host::{Host, Severity};
 use crate::pairs;
 use crate::request::Request;
-use crate::rule::{self, METADATA, Metered, Partial, Rule, RuleTable};
+use crate::rule::{self, Metered, Partial, Rule, RuleTable};
 
 /// Parsed rules that one VM remembers; more routes than that are parsed again.
 const RULES_MAX: usize = 10_000;
@@ -56,8 +56,7 @@ impl Routes {
         if let Some(parsed) = self.rules.get(&remembered_as) {
             return parsed.clone();
         }
-        let base = table.find(&route_text, &path).cloned().unwrap_or_default();
-        let parsed = parse_rule(host, &route_text, &base, &metadata);
+        let parsed = parse_rule(host, &route_text, table.find(&route_text, &path), &metadata);
         if RULES_MAX <= self.rules.len() {
             self.rules.clear();
         }
@@ -66,9 +65,8 @@ impl Routes {
     }
 }
 
-fn parse_rule(host: &impl Host, route: &str, base: &Partial, metadata: &[u8]) -> Parsed {
-    let complete = |own: Partial| base.overridden_by(&own).complete(METADATA);
-    match rule::from_metadata(&pairs::decode(metadata)).and_then(complete) {
+fn parse_rule(host: &impl Host, route: &str, table: Option<&Partial>, metadata: &[u8]) -> Parsed {
+    match rule::of_call(table, &pairs::decode(metadata)) {
         Ok(Some(Rule::Metered(rule))) => Parsed::Metered(Rc::new(rule)),
         Ok(Some(Rule::Unmetered)) => Parsed::Unmetered,
         Ok(Some(Rule::Asserted { shadow })) => Parsed::Asserted { shadow },

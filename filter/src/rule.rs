@@ -300,13 +300,23 @@ impl RuleTable {
         self.rules.iter().any(|(place, _)| matches!(place, Place::Route(name) if name == route))
     }
 
+    /// The rules with their places, in the order in which they were given.
+    pub fn rules(&self) -> &[(Place, Partial)] {
+        &self.rules
+    }
+
     /// The rule for a route, or else for the longest prefix of a path.
     pub fn find(&self, route: &str, path: &str) -> Option<&Partial> {
-        let by_route = self.rules.iter().find_map(|(place, rule)| match place {
-            Place::Route(name) if name == route => Some(rule),
-            Place::Route(_) | Place::Prefix(_) => None,
-        });
-        by_route.or_else(|| self.longest_prefix(path).map(|(_, rule)| rule))
+        self.place_of(route, path).and_then(|index| self.rules.get(index)).map(|(_, rule)| rule)
+    }
+
+    /// Where the rule stands that [`Self::find`] finds.
+    pub fn place_of(&self, route: &str, path: &str) -> Option<usize> {
+        let position = |wanted: &Place| self.rules.iter().position(|(place, _)| place == wanted);
+        position(&Place::Route(route.to_owned())).or_else(|| {
+            let (prefix, _) = self.longest_prefix(path)?;
+            position(&Place::Prefix(prefix.to_owned()))
+        })
     }
 
     /// The longest prefix rule that fits a path.
@@ -321,6 +331,15 @@ impl RuleTable {
             })
             .max_by_key(|(prefix, _)| prefix.len())
     }
+}
+
+/// The rule of a call: what the table says about it, changed by the metadata of its route.
+pub fn of_call(
+    table: Option<&Partial>,
+    metadata: &[(&[u8], &[u8])],
+) -> Result<Option<Rule>, FieldError> {
+    let own = from_metadata(metadata)?;
+    table.cloned().unwrap_or_default().overridden_by(&own).complete(METADATA)
 }
 
 /// What errors call a rule that the route's metadata changed.
