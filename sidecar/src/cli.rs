@@ -22,8 +22,10 @@ mod audit;
 mod check_config;
 mod errors;
 mod explain;
+mod explain_route;
 mod failure;
 mod invariants;
+mod lint;
 mod orders;
 mod prices;
 mod table;
@@ -78,6 +80,10 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Tell which rule, service, price and identity a call gets, from the configuration of an Envoy.
+    ExplainRoute(explain_route::ExplainRouteArgs),
+    /// Find what is wrong in the configuration of an Envoy; exit code 1 with an error.
+    Lint(lint::LintArgs),
     /// Tell what an error number means and how to go on.
     Errors(errors::ErrorsCommand),
     /// Check all of the books; exit code 1 when a rule is broken.
@@ -118,10 +124,13 @@ fn refuse(err: &clap::Error) -> ExitCode {
 }
 
 fn execute(CommandLine { config: path, command }: CommandLine) -> Result<(), Failure> {
-    if let Command::Errors(command) = command {
-        // Whoever asks may have no configuration.
-        return errors::execute(&command);
-    }
+    let command = match command {
+        // Whoever asks these may have no configuration.
+        Command::Errors(command) => return errors::execute(&command),
+        Command::Lint(args) => return lint::execute(&args, &path),
+        Command::ExplainRoute(args) => return explain_route::execute(&args, &path),
+        command => command,
+    };
     let config = Config::load(&path, &Environment::of_process())?;
     let Log { level, format } = config.log;
     // What a person asked for is the output; only trouble is logged beside it.
@@ -163,6 +172,8 @@ async fn execute_command(
             with_app(config, async |app| prices::execute(command, app).await).await
         }
         Command::Errors(command) => errors::execute(&command),
+        Command::Lint(args) => lint::execute(&args, path),
+        Command::ExplainRoute(args) => explain_route::execute(&args, path),
         Command::Explain { id, output } => {
             with_app(config, async |app| explain::execute(&id, output, app).await).await
         }

@@ -8,6 +8,7 @@ mod calendar;
 pub mod cli;
 pub mod config;
 pub mod currency;
+mod envoy;
 mod errors;
 pub mod events;
 pub mod jobs;

@@ -13,6 +13,7 @@ mod crowd;
 mod cut;
 mod drain;
 mod exactness;
+mod explain_route;
 mod galera;
 mod gateways;
 mod jwt;

@@ -122,10 +122,15 @@ impl Template {
 pub fn validate(folder: &Path, template: &Template) -> Result<String, StackError> {
     let config = folder.join("validate.yaml");
     write(&config, template.text())?;
+    validate_file(&config)
+}
+
+/// The same for a file that is there.
+pub fn validate_file(config: &Path) -> Result<String, StackError> {
     let mut command = Command::new(binaries::envoy()?);
     command
         .args(["--mode", "validate", "--disable-hot-restart", "--config-path"])
-        .arg(&config)
+        .arg(config)
         .env("FAREBOX_GATEWAY_TOKEN", TOKEN);
     output(command)
 }

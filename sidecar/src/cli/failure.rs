@@ -9,6 +9,8 @@ use crate::app::{
 };
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
+use crate::envoy::InputError;
+use crate::envoy::explain::ExplainError;
 use crate::server::ServeError;
 use crate::store::StoreError;
 use crate::telemetry::FilterError;
@@ -59,6 +61,12 @@ pub(super) enum Failure {
     Import(#[from] ImportError),
     #[error("violations: {count}; the first is {first}")]
     Violations { count: usize, first: String },
+    #[error(transparent)]
+    Envoy(#[from] InputError),
+    #[error(transparent)]
+    ExplainRoute(#[from] ExplainError),
+    #[error("{file} has {errors}; each finding says where and what to do")]
+    Findings { file: String, errors: String },
     #[error("the result cannot be written: {0}")]
     Output(io::Error),
     #[error(transparent)]
@@ -73,7 +81,11 @@ impl Failure {
 
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) | Self::Assembly(_) => super::EXIT_USAGE,
+            Self::Config(_)
+            | Self::Filter(_)
+            | Self::Assembly(_)
+            | Self::Envoy(_)
+            | Self::ExplainRoute(_) => super::EXIT_USAGE,
             Self::Connect { .. } => EXIT_UNAVAILABLE,
             Self::Store(err) => of_store(err),
             Self::NotReady(err) => of_readiness(err),
@@ -89,6 +101,7 @@ impl Failure {
             Self::NoAccount(_)
             | Self::NothingToExplain(_)
             | Self::Violations { .. }
+            | Self::Findings { .. }
             | Self::Output(_)
             | Self::Threads(_) => EXIT_FAILURE,
         }

@@ -195,8 +195,8 @@ const UNKNOWN_SERVICE: Page = Page {
         chinese: "该路由没有计费规则，或其服务既无价格也无免费额度。为避免误判为免费，请求被拒绝。",
     },
     remedy: Text {
-        english: "Give the route a rule and the service a price or a free quota.",
-        chinese: "请为路由配置规则，并为服务设置价格或免费额度。",
+        english: "Give the route a rule and the service a price or a free quota. `farebox lint --envoy` finds such routes; `farebox explain-route --envoy` tells which rule a call gets.",
+        chinese: "请为路由配置规则，并为服务设置价格或免费额度。`farebox lint --envoy` 可找出此类路由，`farebox explain-route --envoy` 可说明某次调用适用哪条规则。",
     },
     mender: Operator,
     repeat: Useless,

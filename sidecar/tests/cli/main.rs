@@ -1,5 +1,7 @@
 //! The built `farebox` as an operator meets it: command lines in, exit code and one clear line out.
 
+mod envoy;
+
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Command, Output};
