@@ -13,6 +13,7 @@ mod crowd;
 mod cut;
 mod drain;
 mod exactness;
+mod freeze;
 mod galera;
 mod gateways;
 mod jwt;
