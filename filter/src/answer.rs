@@ -52,7 +52,7 @@ pub enum Reason {
 /// The sidecar's refusal, as the caller is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Funds {
-    /// 190102, 190202 or 190205.
+    /// 190102, 190104, 190202 or 190205.
     pub code: Code,
     /// The money that the account can still spend here.
     pub available: Nanos,
@@ -107,6 +107,12 @@ impl Funds {
             (Code::UnknownService, Language::English) => {
                 "the service has neither a price nor a free quota; tell the operator".to_owned()
             }
+            (Code::AccountFrozen, Language::Chinese) => {
+                "账户已被冻结，余额和免费额度均不可用；请联系服务商".to_owned()
+            }
+            (Code::AccountFrozen, Language::English) => {
+                "the account is frozen: neither its money nor its free units can be used; ask the operator to thaw it".to_owned()
+            }
             (_, Language::Chinese) => {
                 format!("可用余额: {available}，本次调用需要: {cost}；充值后立即可用")
             }
@@ -127,6 +133,7 @@ impl Reason {
             Self::Funds(funds) => match funds.code {
                 Code::InsufficientQuota => Stat::RefusedQuota,
                 Code::UnknownService => Stat::RefusedService,
+                Code::AccountFrozen => Stat::RefusedFrozen,
                 // The balance's own code, and whatever else a newer sidecar may refuse for.
                 _ => Stat::RefusedBalance,
             },
@@ -213,6 +220,7 @@ impl Reason {
         }
         if let Self::Funds(funds) = self
             && 0 < funds.quota_total
+            && funds.code != Code::AccountFrozen
         {
             // Draft ietf-httpapi-ratelimit-headers: the month's free quota, in units.
             headers.push((
@@ -286,6 +294,33 @@ mod tests {
             header(&answer, "ratelimit-policy"),
             Some("\"free-quota\";q=1000;qu=\"requests\"")
         );
+    }
+
+    #[test]
+    fn a_frozen_account_is_403_whatever_it_has() {
+        let answer = funds(Code::AccountFrozen).answer(ENGLISH);
+        let problem: Problem = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!((answer.status, problem.code), (403, 190_104));
+        assert!(problem.detail.starts_with("the account is frozen"), "{}", problem.detail);
+        for name in ["retry-after", "ratelimit", "ratelimit-policy"] {
+            assert_eq!(
+                header(&answer, name),
+                None,
+                "no units are left to be used, and time mends nothing"
+            );
+        }
+        let grpc = funds(Code::AccountFrozen).answer(Caller { is_grpc: true, ..ENGLISH });
+        assert_eq!(grpc.grpc_status, Some(7), "PERMISSION_DENIED");
+        let chinese = Caller { language: Language::Chinese, is_grpc: false };
+        assert!(funds(Code::AccountFrozen).answer(chinese).body.contains("账户已被冻结"));
+    }
+
+    #[test]
+    fn a_code_of_a_newer_sidecar_is_refused_for_money() {
+        let record = Record { refused_code: 199_999, refused_need: 1, ..Record::default() };
+        assert_eq!(Funds::of(&record, 1, 0).code, Code::InsufficientBalance);
+        let frozen = Record { refused_code: 190_104, ..record };
+        assert_eq!(Funds::of(&frozen, 1, 0).code, Code::AccountFrozen);
     }
 
     #[test]

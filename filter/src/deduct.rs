@@ -14,7 +14,7 @@ use crate::record::Drawn;
 pub enum Outcome {
     /// The call is charged, on this billing record.
     Charged(Drawn, String),
-    /// The account cannot pay, and nothing was charged.
+    /// The account cannot pay, or may not, and nothing was charged.
     Short(Funds),
     /// Not decided, and nothing was charged by this message; the same one may be sent again.
     Busy(Reason),
@@ -43,8 +43,9 @@ struct Problem {
     code: u32,
     #[serde(default)]
     remaining_free: u64,
+    /// Every refusal says it.
     #[serde(default)]
-    available: Nanos,
+    available: Option<Nanos>,
     #[serde(default)]
     price: Option<Nanos>,
     #[serde(default)]
@@ -76,16 +77,23 @@ pub fn outcome(status: u32, body: &[u8], units: u64) -> Outcome {
         };
     }
     let problem = serde_json::from_slice::<Problem>(body).ok();
-    let code = problem.as_ref().and_then(|problem| Code::from_number(problem.code));
+    let named = problem.as_ref().and_then(|problem| Code::from_number(problem.code));
     // The status must be the code's own: anything else was not said by a sidecar about this call.
-    let code = code.filter(|code| u32::from(code.http_status()) == status);
+    let code = named.filter(|code| u32::from(code.http_status()) == status);
     match (code, problem) {
         (
             Some(
-                code @ (Code::InsufficientBalance | Code::InsufficientQuota | Code::UnknownService),
+                code @ (Code::InsufficientBalance
+                | Code::AccountFrozen
+                | Code::InsufficientQuota
+                | Code::UnknownService),
             ),
             Some(problem),
         ) => Outcome::Short(funds(code, &problem, units)),
+        // A newer sidecar has more reasons. Its callers hear the most common one, as on routes that draw from leases.
+        (None, Some(problem)) if named.is_none() && is_refusal(&problem, status) => {
+            Outcome::Short(funds(Code::InsufficientBalance, &problem, units))
+        }
         (Some(Code::AccountBusy), _) => Outcome::Busy(Reason::Held),
         (Some(Code::Overloaded), _) => Outcome::Busy(Reason::Overloaded),
         (_, _) => Outcome::Unknown {
@@ -96,10 +104,16 @@ pub fn outcome(status: u32, body: &[u8], units: u64) -> Outcome {
     }
 }
 
+/// Whether a sidecar said no to this call, whatever its reason is called.
+fn is_refusal(problem: &Problem, status: u32) -> bool {
+    let is_of_billing = problem.code.checked_div(10_000) == Some(19);
+    is_of_billing && problem.available.is_some() && matches!(status, 402 | 403 | 429)
+}
+
 fn funds(code: Code, problem: &Problem, units: u64) -> Funds {
     Funds {
         code,
-        available: problem.available,
+        available: problem.available.unwrap_or(Nanos::ZERO),
         free_units: problem.remaining_free,
         price: problem.price.unwrap_or(Nanos::ZERO),
         units,
@@ -181,12 +195,36 @@ mod tests {
             quota_resets_in_s: 60,
         };
         assert_eq!(outcome(402, &body, 3), Outcome::Short(expected));
-        for (status, code) in [(429, Code::InsufficientQuota), (403, Code::UnknownService)] {
+        for (status, code) in [
+            (429, Code::InsufficientQuota),
+            (403, Code::UnknownService),
+            (403, Code::AccountFrozen),
+        ] {
             let Outcome::Short(funds) = outcome(status, &refusal(code, None), 1) else {
                 panic!("{status}");
             };
             assert_eq!(funds.code, code);
         }
+    }
+
+    #[test]
+    fn a_refusal_with_a_code_of_a_newer_sidecar_is_one_all_the_same() {
+        let new = |available: Option<&str>| {
+            let mut json = serde_json::json!({ "code": 199_999, "title": "no", "detail": "no" });
+            if let Some(available) = available {
+                json["available"] = available.into();
+            }
+            json.to_string().into_bytes()
+        };
+        for status in [402, 403, 429] {
+            let Outcome::Short(funds) = outcome(status, &new(Some("1")), 1) else {
+                panic!("{status}");
+            };
+            assert_eq!((funds.code, funds.available), (Code::InsufficientBalance, nanos("1")));
+        }
+        let unknown = |is_away| Outcome::Unknown { repeats: false, is_away };
+        assert_eq!(outcome(409, &new(Some("1")), 1), unknown(false));
+        assert_eq!(outcome(403, &new(None), 1), unknown(true), "that may be about the gateway");
     }
 
     #[test]

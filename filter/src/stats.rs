@@ -17,6 +17,8 @@ pub enum Stat {
     RefusedUnreachable,
     /// Calls refused because the sidecar does not know the service.
     RefusedService,
+    /// Calls refused because the account is frozen.
+    RefusedFrozen,
     /// Calls of a shadow route that would have been refused.
     ShadowRefused,
     /// Units allowed without a lease while the sidecar was away; charged later.
@@ -53,7 +55,7 @@ pub enum Stat {
 
 impl Stat {
     /// Every statistic, in the order of their declaration.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Admitted,
         Self::RefusedBalance,
         Self::RefusedQuota,
@@ -61,6 +63,7 @@ impl Stat {
         Self::RefusedConfig,
         Self::RefusedUnreachable,
         Self::RefusedService,
+        Self::RefusedFrozen,
         Self::ShadowRefused,
         Self::BlindUnits,
         Self::CasConflicts,
@@ -89,6 +92,7 @@ impl Stat {
             Self::RefusedConfig => "farebox_refused_config",
             Self::RefusedUnreachable => "farebox_refused_unreachable",
             Self::RefusedService => "farebox_refused_service",
+            Self::RefusedFrozen => "farebox_refused_frozen",
             Self::ShadowRefused => "farebox_shadow_refused",
             Self::BlindUnits => "farebox_blind_units",
             Self::CasConflicts => "farebox_cas_conflicts",

@@ -20,7 +20,9 @@ pub use crate::app::accounts::{AccountFilter, AccountLine, AccountPage, Accounts
 pub use crate::app::audit::{AuditError, AuditFilter, AuditPage, AuditView};
 pub use crate::app::charging::{CallError, Outcome, Refusal, Request};
 pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
+pub use crate::app::credit_limit::{CreditLimit, CreditLimitError, CreditLimitOutcome};
 pub use crate::app::explain::{ExplainedPart, Explanation, Row as ExplainedRow};
+pub use crate::app::freeze::{FreezeError, FreezeOutcome};
 pub use crate::app::invariants::{Invariant, InvariantStatus, Touched};
 pub use crate::app::orders::{
     AnomalyView, Callback, CallbackError, ImportError, ImportReport, NewRecharge, NewRefund, Noted,
@@ -49,8 +51,10 @@ mod books;
 mod charging;
 mod contention;
 mod credit;
+mod credit_limit;
 mod cursor;
 mod explain;
+mod freeze;
 mod funds;
 mod invariants;
 mod orders;
@@ -244,6 +248,35 @@ impl App {
     /// Adds money to an account, or takes some that is free; once per key.
     pub async fn credit(&self, credit: &Credit) -> Result<CreditOutcome, CreditError> {
         credit::run(self, credit).await
+    }
+
+    /// Freezes an account: nothing of it can be used from the answer on, and gateways are asked for what they hold of it.
+    /// Freezing it again changes nothing.
+    pub async fn freeze(
+        &self,
+        account: &AccountId,
+        reason: &str,
+        actor: &str,
+    ) -> Result<FreezeOutcome, FreezeError> {
+        freeze::freeze(self, account, reason, actor).await
+    }
+
+    /// Lets an account be used again.
+    pub async fn thaw(
+        &self,
+        account: &AccountId,
+        reason: &str,
+        actor: &str,
+    ) -> Result<FreezeOutcome, FreezeError> {
+        freeze::thaw(self, account, reason, actor).await
+    }
+
+    /// Sets how far below zero an account's balance may go.
+    pub async fn set_credit_limit(
+        &self,
+        new: &CreditLimit,
+    ) -> Result<CreditLimitOutcome, CreditLimitError> {
+        credit_limit::run(self, new).await
     }
 
     /// A page of what operators did, newest first.

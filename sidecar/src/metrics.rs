@@ -81,7 +81,9 @@ mod sync;
 mod tests;
 mod transaction;
 
-pub use self::account::{BalanceUpdate, account_told, balance_updated, balances_low, quotas_low};
+pub use self::account::{
+    BalanceUpdate, account_told, accounts_frozen, balance_updated, balances_low, quotas_low,
+};
 pub use self::cache::{HintResult, LockResult, hint, lock_acquire};
 pub use self::charging::{
     CheckResult, ServiceLabel, Services, charged, deduct_batch, deduct_duration, deduct_queue,

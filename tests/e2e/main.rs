@@ -14,6 +14,7 @@ mod cut;
 mod drain;
 mod exactness;
 mod explain_route;
+mod freeze;
 mod galera;
 mod gateways;
 mod jwt;

@@ -67,6 +67,9 @@ pub enum Reason {
     /// Free units are missing, and the service has no price.
     #[serde(rename = "insufficient quota")]
     InsufficientQuota,
+    /// An operator froze the account; there may be enough.
+    #[serde(rename = "account frozen")]
+    AccountFrozen,
 }
 
 impl From<PaidBy> for Reason {
@@ -88,7 +91,7 @@ pub struct CheckReply {
     pub reason: Reason,
     /// Units of this month's free quota that are neither used nor held.
     pub remaining_free: u64,
-    /// The balance that nothing holds.
+    /// What may be spent: the balance that nothing holds, and the credit limit.
     pub available: Nanos,
     /// What the units beyond the free ones cost.
     pub cost: Nanos,
@@ -138,7 +141,7 @@ pub struct DeductReply {
     pub price: Option<Nanos>,
     /// The balance after the charge, held money included.
     pub balance: Nanos,
-    /// The part of the balance that nothing holds.
+    /// What may be spent: the balance that nothing holds, and the credit limit.
     pub available: Nanos,
     /// Of all amounts, ISO 4217.
     pub currency: String,
@@ -151,7 +154,7 @@ pub struct DeductReply {
 pub struct Shortfall {
     /// Units of this month's free quota that are neither used nor held.
     pub remaining_free: u64,
-    /// The balance that nothing holds.
+    /// What may be spent: the balance that nothing holds, and the credit limit.
     pub available: Nanos,
     /// What the units beyond the free ones cost.
     pub cost: Nanos,
@@ -209,7 +212,7 @@ pub struct ReserveReply {
     pub expires_at: String,
     /// The balance, held money included.
     pub balance: Nanos,
-    /// The part of the balance that nothing holds.
+    /// What may be spent: the balance that nothing holds, and the credit limit.
     pub available: Nanos,
     /// Of all amounts, ISO 4217.
     pub currency: String,
@@ -244,7 +247,7 @@ pub struct CommitReply {
     pub amount: Nanos,
     /// The balance after the charge, held money included.
     pub balance: Nanos,
-    /// The part of the balance that nothing holds.
+    /// What may be spent: the balance that nothing holds, and the credit limit.
     pub available: Nanos,
     /// Of all amounts, ISO 4217.
     pub currency: String,
@@ -270,7 +273,7 @@ pub struct ReleaseReply {
     pub amount: Nanos,
     /// The balance, held money included.
     pub balance: Nanos,
-    /// The part of the balance that nothing holds.
+    /// What may be spent: the balance that nothing holds, and the credit limit.
     pub available: Nanos,
     /// Of all amounts, ISO 4217.
     pub currency: String,
@@ -316,7 +319,7 @@ pub struct RefundReply {
     pub amount: Nanos,
     /// The balance after the refund, held money included.
     pub balance: Nanos,
-    /// The part of the balance that nothing holds.
+    /// What may be spent: the balance that nothing holds, and the credit limit.
     pub available: Nanos,
     /// Of all amounts, ISO 4217.
     pub currency: String,

@@ -77,6 +77,8 @@ pub enum Code {
     UnknownService,
     /// The account is busy: its lock, or units that gateways hold unused, did not come in time. Nothing was charged.
     AccountBusy,
+    /// An operator froze the account: nothing of it may be used, neither money nor free units.
+    AccountFrozen,
     /// A known caller who may not do this.
     Forbidden,
     /// No such recharge order, or somebody else's.
@@ -106,7 +108,7 @@ struct Facts {
 
 impl Code {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidArgument,
         Self::Unauthorized,
         Self::TokenExpired,
@@ -120,6 +122,7 @@ impl Code {
         Self::InsufficientQuota,
         Self::UnknownService,
         Self::AccountBusy,
+        Self::AccountFrozen,
         Self::Forbidden,
         Self::OrderNotFound,
         Self::PaymentMismatch,
@@ -165,6 +168,7 @@ impl Code {
             Self::AccountBusy => {
                 facts(190_402, 503, 14, "账户繁忙，请稍后重试", "The account is busy")
             }
+            Self::AccountFrozen => facts(190_104, 403, 7, "账户已冻结", "Account frozen"),
             Self::Forbidden => facts(100_102, 403, 7, "无权操作", "Forbidden"),
             Self::OrderNotFound => {
                 facts(190_301, 404, 5, "充值订单不存在", "Recharge order not found")

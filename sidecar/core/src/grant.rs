@@ -55,7 +55,7 @@ impl Split {
 pub struct Funds {
     /// Units of this month's free quota of the service, neither used nor held.
     pub free_units: u64,
-    /// Balance minus what leases hold.
+    /// Balance and credit limit, minus what leases and reservations hold.
     pub available: Nanos,
     /// Price per unit; `None` when the service has none, so that only free units count.
     pub price: Option<Nanos>,

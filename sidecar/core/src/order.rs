@@ -439,7 +439,7 @@ pub enum RefundRefusal {
     Spent {
         /// What was asked for.
         amount: Nanos,
-        /// Balance without what leases hold.
+        /// The account's own money that nothing holds.
         available: Nanos,
     },
 }

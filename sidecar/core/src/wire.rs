@@ -185,11 +185,12 @@ pub struct Refusal {
     /// recalled if a call waits; or somebody has locked the account, and nothing is known of what it has.
     #[serde(default)]
     pub soon: bool,
-    /// Error number for the caller: 190102, 190202, 190205; 190402 while the account is locked.
+    /// Error number for the caller: 190102, 190202, 190205; 190104 while the account is frozen; 190402 while it is locked.
+    /// A gateway takes one that it does not know for 190102.
     pub code: u32,
     /// When asking again makes sense, in milliseconds.
     pub retry_after_ms: u64,
-    /// The balance that no lease holds.
+    /// What may be spent: the balance that nothing holds, and the credit limit.
     pub available: Nanos,
     /// Price per unit, for the caller's information; absent when the service has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,6 +19,8 @@ use crate::metrics::{Metrics, Shed};
 
 mod accounts;
 mod audit;
+mod credit_limit;
+mod freeze;
 mod invariants;
 mod orders;
 mod prices;
@@ -51,6 +53,8 @@ pub(super) fn routes(operators: Operators) -> Router {
     let routes = routes.merge(invariants::routes(operators.app.clone()));
     let routes = routes.merge(audit::routes(operators.app.clone()));
     let routes = routes.merge(accounts::routes(operators.app.clone()));
+    let routes = routes.merge(freeze::routes(operators.app.clone()));
+    let routes = routes.merge(credit_limit::routes(operators.app.clone()));
     let routes = routes.merge(prices::routes(operators.app.clone()));
     let guarded = guard(routes, operators.tokens.clone());
     let open = Router::new()

@@ -34,10 +34,20 @@ pub struct AccountView {
     pub balance: Nanos,
     /// Money that leases and reservations hold.
     pub held: Nanos,
-    /// Balance minus held.
+    /// What may be spent: balance and credit limit, minus held.
     pub available: Nanos,
     /// What the account owes for usage that found no money left.
     pub receivable: Nanos,
+    /// How far below zero the balance may go.
+    pub credit_limit: Nanos,
+    /// Whether nothing of it may be used.
+    pub frozen: bool,
+    /// Since when, RFC 3339 in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen_at: Option<String>,
+    /// Why an operator froze it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen_reason: Option<String>,
     /// This month's free quotas, by service.
     pub free_quotas: Vec<FreeQuotaView>,
     /// The newest billing records, newest first.
@@ -104,10 +114,14 @@ pub struct OwnAccountView {
     pub balance: Nanos,
     /// Money that leases and reservations hold for calls to come.
     pub held: Nanos,
-    /// Balance minus held.
+    /// What may be spent: balance and credit limit, minus held.
     pub available: Nanos,
     /// What is owed for usage that found no money left; the next money pays it first.
     pub receivable: Nanos,
+    /// How far below zero the balance may go.
+    pub credit_limit: Nanos,
+    /// Whether an operator froze the account: nothing of it may be used, whatever there is.
+    pub frozen: bool,
     /// The month of the free quotas, `YYYY-MM`, in the billing time zone.
     pub month: String,
     /// This month's free quotas, in order of the services' names.
@@ -154,11 +168,24 @@ pub(super) async fn own(app: &App, account: &AccountId) -> Result<OwnAccountView
         held: Nanos::ZERO,
         available: Nanos::ZERO,
         receivable: Nanos::ZERO,
+        credit_limit: Nanos::ZERO,
+        frozen: false,
+        frozen_at: None,
+        frozen_reason: None,
         free_quotas: quota_views(app, Vec::new(), &month),
         records: Vec::new(),
     });
     let AccountView {
-        account, currency, balance, held, available, receivable, free_quotas, ..
+        account,
+        currency,
+        balance,
+        held,
+        available,
+        receivable,
+        credit_limit,
+        frozen,
+        free_quotas,
+        ..
     } = view;
     let month = free_quotas.first().map_or(month, |quota| quota.month.clone());
     Ok(OwnAccountView {
@@ -168,6 +195,8 @@ pub(super) async fn own(app: &App, account: &AccountId) -> Result<OwnAccountView
         held,
         available,
         receivable,
+        credit_limit,
+        frozen,
         month,
         free_quotas,
     })
@@ -195,8 +224,10 @@ async fn read(
     let month = Month::at(store::now(tx).await?, app.settings.time_zone).text;
     let quotas = free_quota::find_month(tx, account, &month).await?;
     let records = billing_record::newest(tx, account, RECORDS).await?;
-    let available = balance.balance.checked_sub(balance.held).ok_or_else(|| {
-        StoreError::Corrupt { table: "user_balance", column: "held", key: account.to_string() }
+    let available = balance.available().ok_or_else(|| StoreError::Corrupt {
+        table: "user_balance",
+        column: "held",
+        key: account.to_string(),
     })?;
     Ok(Some(AccountView {
         account: account.to_string(),
@@ -205,6 +236,10 @@ async fn read(
         held: balance.held,
         available,
         receivable: balance.receivable,
+        credit_limit: balance.credit_limit,
+        frozen: balance.frozen.is_some(),
+        frozen_at: balance.frozen.as_ref().map(|frozen| rfc3339(frozen.since)),
+        frozen_reason: balance.frozen.map(|frozen| frozen.reason),
         free_quotas: quota_views(app, quotas, &month),
         records: records.into_iter().map(record_view).collect(),
     }))

@@ -35,6 +35,10 @@ pub struct AccountLine {
     pub held: Nanos,
     /// What the account owes for usage that found no money left.
     pub receivable: Nanos,
+    /// How far below zero the balance may go.
+    pub credit_limit: Nanos,
+    /// Whether nothing of it may be used.
+    pub frozen: bool,
 }
 
 /// Accounts, in the order of their names.
@@ -96,5 +100,7 @@ fn line(balance: Balance) -> AccountLine {
         balance: balance.balance,
         held: balance.held,
         receivable: balance.receivable,
+        credit_limit: balance.credit_limit,
+        frozen: balance.frozen.is_some(),
     }
 }

@@ -31,6 +31,7 @@ use crate::store::user_balance::{self, Balance, BalanceChange, Wait};
 use crate::store::{self, StoreError};
 
 mod call;
+mod control;
 mod lost;
 mod movement;
 mod tally;
@@ -356,8 +357,10 @@ impl Books {
                 balance: Nanos::ZERO,
                 held: Nanos::ZERO,
                 receivable: Nanos::ZERO,
+                credit_limit: Nanos::ZERO,
                 currency: settings.currency.clone(),
                 entry_seq: 0,
+                frozen: None,
             };
             self.balances.entry(account.clone()).or_insert_with(|| Tracked::new(balance()));
         }

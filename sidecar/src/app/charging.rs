@@ -84,7 +84,7 @@ pub enum Outcome {
 /// A refusal, as it is kept: the text is written in the language of whoever asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// 190102, 190202 or 190205.
+    /// 190102, 190104, 190202 or 190205.
     pub code: u32,
     /// What there is and what it takes.
     pub shortfall: Shortfall,

@@ -64,7 +64,7 @@ pub enum CreditError {
         /// The key.
         key: String,
     },
-    /// A debit of more than no lease holds.
+    /// A debit of more than the account may spend.
     #[error(
         "{account} has {available} {currency} available, less than {amount} {currency}; take at most what is available, \
          or wait until its leases give back what they hold"

@@ -7,10 +7,10 @@ use farebox_core::money::Nanos;
 use crate::app::App;
 use crate::calendar::Month;
 use crate::metrics;
-use crate::store::standing::Lent;
+use crate::store::standing::{Lent, Watched};
 use crate::store::{self, StoreError, outbox, standing};
 
-/// A balance below this is low, in the currency of the accounts: 10.
+/// A balance that is below this with its credit limit is low, in the currency of the accounts: 10.
 const LOW_BALANCE: Nanos = Nanos::new(10_000_000_000);
 
 /// A free quota of which less than this is left is low, in per cent.
@@ -25,7 +25,7 @@ pub(super) async fn show(app: &App) -> Result<(), StoreError> {
         standing::lent(&mut connection).await?;
     let silent_gateways =
         standing::silent_gateways(&mut connection, app.settings.lease_ttl).await?;
-    let low_balances = standing::low_balances(&mut connection, LOW_BALANCE).await?;
+    let Watched { low, frozen } = standing::watched(&mut connection, LOW_BALANCE).await?;
     let low_quotas = standing::low_quotas(&mut connection, &month, LOW_QUOTA_PERCENT).await?;
     let (pending, outbox_lag) = match app.events {
         Some(_) => {
@@ -39,7 +39,8 @@ pub(super) async fn show(app: &App) -> Result<(), StoreError> {
     let jobs = standing::jobs(&mut connection).await?;
 
     metrics::lent(metrics::Lent { leases, free_units, paid_units, amount, lag, silent_gateways });
-    metrics::balances_low(low_balances);
+    metrics::balances_low(low);
+    metrics::accounts_frozen(frozen);
     for service in app.settings.free_quotas.keys() {
         let low = low_quotas.iter().find(|(name, _)| name == service.as_str());
         metrics::quotas_low(&app.services.label(service), low.map_or(0, |(_, users)| *users));

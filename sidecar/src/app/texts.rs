@@ -18,15 +18,17 @@ const ACTOR_BYTES_MAX: usize = 128;
 
 /// Requires that each of them is there and fits.
 pub(super) fn check(key: &str, reason: &str, actor: &str) -> Result<(), LengthError> {
-    for (field, text, limit) in [
-        ("key", key, KEY_BYTES_MAX),
-        ("reason", reason, REASON_BYTES_MAX),
-        ("actor", actor, ACTOR_BYTES_MAX),
-    ] {
-        let bytes = text.len();
-        if bytes == 0 || limit < bytes {
-            return Err(LengthError { field, bytes, limit });
-        }
-    }
-    Ok(())
+    fits("key", key, KEY_BYTES_MAX)?;
+    check_why(reason, actor)
+}
+
+/// The same of what needs no key.
+pub(super) fn check_why(reason: &str, actor: &str) -> Result<(), LengthError> {
+    fits("reason", reason, REASON_BYTES_MAX)?;
+    fits("actor", actor, ACTOR_BYTES_MAX)
+}
+
+fn fits(field: &'static str, text: &str, limit: usize) -> Result<(), LengthError> {
+    let bytes = text.len();
+    if bytes == 0 || limit < bytes { Err(LengthError { field, bytes, limit }) } else { Ok(()) }
 }

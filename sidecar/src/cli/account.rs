@@ -1,4 +1,4 @@
-//! `farebox account list`, `farebox account show` and `farebox account credit`.
+//! `farebox account list`, `show` and `credit`; `control.rs` has `freeze`, `thaw` and `limit`.
 
 use clap::Subcommand;
 use farebox_core::id::AccountId;
@@ -12,6 +12,8 @@ use crate::app::{
     AccountFilter, AccountLine, AccountPage, AccountView, App, Credit, CreditError, CreditOutcome,
     FreeQuotaView, RecordView,
 };
+
+mod control;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
@@ -52,6 +54,39 @@ pub(super) enum AccountCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Let nothing of an account be used, neither money nor free units; gateways stop within about a sync interval.
+    Freeze {
+        /// The user id.
+        user: AccountId,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Let a frozen account be used again.
+    Thaw {
+        /// The user id.
+        user: AccountId,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Set how far below zero an account's balance may go.
+    Limit {
+        /// The user id.
+        user: AccountId,
+        /// Money, 0 or more; 0 takes the limit away.
+        #[arg(allow_negative_numbers = true)]
+        amount: Nanos,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
 }
 
 pub(super) async fn execute(command: AccountCommand, app: &App) -> Result<(), Failure> {
@@ -64,6 +99,15 @@ pub(super) async fn execute(command: AccountCommand, app: &App) -> Result<(), Fa
             let key = key.unwrap_or_else(random_key);
             let actor = actor();
             credit(app, Credit { account: user, amount, reason, key, actor }, output).await
+        }
+        AccountCommand::Freeze { user, reason, output } => {
+            control::freeze(app, &user, &reason, output).await
+        }
+        AccountCommand::Thaw { user, reason, output } => {
+            control::thaw(app, &user, &reason, output).await
+        }
+        AccountCommand::Limit { user, amount, reason, output } => {
+            control::limit(app, user, amount, reason, output).await
         }
     }
 }
@@ -82,12 +126,17 @@ fn describe_page(page: &AccountPage) -> String {
         Column::Number("balance"),
         Column::Number("held"),
         Column::Number("owed"),
+        Column::Number("limit"),
         Column::Text("currency"),
+        Column::Text("frozen"),
     ];
     let rows = page.accounts.iter().map(|line| {
-        let AccountLine { account, currency, balance, held, receivable } = line;
-        let [balance, held, owed] = [balance, held, receivable].map(Nanos::to_string);
-        vec![account.clone(), balance, held, owed, currency.clone()]
+        let AccountLine { account, currency, balance, held, receivable, credit_limit, frozen } =
+            line;
+        let [balance, held, owed, limit] =
+            [balance, held, receivable, credit_limit].map(Nanos::to_string);
+        let frozen = if *frozen { "frozen" } else { "-" }.to_owned();
+        vec![account.clone(), balance, held, owed, limit, currency.clone(), frozen]
     });
     let mut text = table(&columns, rows);
     if let Some(cursor) = &page.next_cursor {
@@ -165,10 +214,20 @@ fn describe(account: &AccountView) -> String {
         ("held", format!("{} by open leases and reservations", money(account.held))),
         ("available", money(account.available)),
         ("owed", money(account.receivable)),
+        ("credit limit", money(account.credit_limit)),
+        ("frozen", describe_frozen(account)),
     ]);
     text.push_str(&describe_quotas(&account.free_quotas));
     text.push_str(&describe_records(&account.records));
     text
+}
+
+fn describe_frozen(account: &AccountView) -> String {
+    match (&account.frozen_at, &account.frozen_reason) {
+        (Some(at), Some(reason)) => format!("since {at}: {reason}"),
+        (Some(at), None) => format!("since {at}"),
+        (None, _) => "no".to_owned(),
+    }
 }
 
 fn describe_quotas(quotas: &[FreeQuotaView]) -> String {
@@ -251,8 +310,12 @@ mod tests {
             currency: "CNY".to_owned(),
             balance: nanos("12.5"),
             held: nanos("0.002"),
-            available: nanos("12.498"),
+            available: nanos("112.498"),
             receivable: Nanos::ZERO,
+            credit_limit: nanos("100"),
+            frozen: true,
+            frozen_at: Some("2026-11-29T09:00:00.000Z".to_owned()),
+            frozen_reason: Some("ticket 9".to_owned()),
             free_quotas: vec![FreeQuotaView {
                 service: "passport".to_owned(),
                 month: "2026-11".to_owned(),
@@ -282,11 +345,13 @@ mod tests {
     #[test]
     fn an_account_reads_well() {
         insta::assert_snapshot!(describe(&account()), @r"
-        account    user_test_001
-        balance    12.5 CNY
-        held       0.002 CNY by open leases and reservations
-        available  12.498 CNY
-        owed       0 CNY
+        account       user_test_001
+        balance       12.5 CNY
+        held          0.002 CNY by open leases and reservations
+        available     112.498 CNY
+        owed          0 CNY
+        credit limit  100 CNY
+        frozen        since 2026-11-29T09:00:00.000Z: ticket 9
 
         free quotas of 2026-11, in units
         service   total  used  held  remaining

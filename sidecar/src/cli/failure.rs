@@ -4,8 +4,8 @@ use std::io;
 
 use super::threads::ThreadsError;
 use crate::app::{
-    AccountsError, AuditError, CreditError, ImportError, NotReady, OrdersError, PricesError,
-    RefundError,
+    AccountsError, AuditError, CreditError, CreditLimitError, FreezeError, ImportError, NotReady,
+    OrdersError, PricesError, RefundError,
 };
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
@@ -42,6 +42,10 @@ pub(super) enum Failure {
         "there is no billing record, lease, reservation, order or refund \"{0}\"; `farebox account show` and `farebox orders list` tell ids"
     )]
     NothingToExplain(String),
+    #[error(transparent)]
+    Freeze(#[from] FreezeError),
+    #[error(transparent)]
+    CreditLimit(#[from] CreditLimitError),
     #[error(transparent)]
     Credit(CreditError),
     /// Nobody knows whether it was made; asking again under its key tells.
@@ -91,6 +95,8 @@ impl Failure {
             Self::NotReady(err) => of_readiness(err),
             Self::Serve(err) => of_serve(err),
             Self::Credit(problem) => of_credit(problem),
+            Self::Freeze(err) => of_freeze(err),
+            Self::CreditLimit(err) => of_credit_limit(err),
             Self::Unknown { problem, .. } => of_store(problem),
             Self::Orders(err) => of_orders(err),
             Self::Accounts(err) => of_accounts(err),
@@ -141,6 +147,22 @@ fn of_credit(err: &CreditError) -> u8 {
         CreditError::Conflict { .. }
         | CreditError::Insufficient { .. }
         | CreditError::OutOfRange { .. } => EXIT_FAILURE,
+    }
+}
+
+fn of_freeze(err: &FreezeError) -> u8 {
+    match err {
+        FreezeError::Length(_) => super::EXIT_USAGE,
+        FreezeError::NoAccount { .. } => EXIT_FAILURE,
+        FreezeError::Store(err) => of_store(err),
+    }
+}
+
+fn of_credit_limit(err: &CreditLimitError) -> u8 {
+    match err {
+        CreditLimitError::Length(_) | CreditLimitError::Negative { .. } => super::EXIT_USAGE,
+        CreditLimitError::InUse { .. } => EXIT_FAILURE,
+        CreditLimitError::Store(err) => of_store(err),
     }
 }
 

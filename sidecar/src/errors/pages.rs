@@ -20,6 +20,7 @@ pub(super) fn page(code: Code) -> Page {
         Code::Conflict => CONFLICT,
         Code::Overloaded => OVERLOADED,
         Code::InsufficientBalance => INSUFFICIENT_BALANCE,
+        Code::AccountFrozen => ACCOUNT_FROZEN,
         Code::InsufficientQuota => INSUFFICIENT_QUOTA,
         Code::UnknownService => UNKNOWN_SERVICE,
         Code::OrderNotFound => ORDER_NOT_FOUND,
@@ -174,6 +175,19 @@ const INSUFFICIENT_BALANCE: Page = Page {
     },
     mender: Caller,
     repeat: Safe,
+};
+
+const ACCOUNT_FROZEN: Page = Page {
+    meaning: Text {
+        english: "An operator froze the account: neither its money nor its free units can be used, however much there is. The call was not forwarded and costs nothing; money may still be paid in.",
+        chinese: "运营方已冻结该账户：无论还有多少，余额和免费额度均不可用。请求未被转发，也未收费；仍可充值。",
+    },
+    remedy: Text {
+        english: "Ask the operator why, and to thaw it (`farebox account thaw`); calls work again within a second.",
+        chinese: "请向运营方了解原因并申请解冻（`farebox account thaw`）；解冻后一秒内即可恢复调用。",
+    },
+    mender: Operator,
+    repeat: Useless,
 };
 
 const INSUFFICIENT_QUOTA: Page = Page {

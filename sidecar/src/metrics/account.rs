@@ -7,6 +7,7 @@ use super::{Counter, ServiceLabel, counters, float};
 const BALANCE_QUERY: &str = "billing_balance_query_total";
 const BALANCE_UPDATE: &str = "billing_balance_update_total";
 const BALANCE_LOW: &str = "billing_balance_low_alert";
+const FROZEN: &str = "billing_accounts_frozen";
 const QUOTA_QUERY: &str = "billing_quota_query_total";
 const QUOTA_LOW: &str = "billing_quota_low_alert";
 
@@ -44,6 +45,11 @@ pub fn balances_low(users: u64) {
     gauge!(BALANCE_LOW).set(float(users));
 }
 
+/// So many accounts are frozen.
+pub fn accounts_frozen(accounts: u64) {
+    gauge!(FROZEN).set(float(accounts));
+}
+
 /// So many users have little left of this month's free quota of a service.
 pub fn quotas_low(service: &ServiceLabel, users: u64) {
     gauge!(QUOTA_LOW, "service" => service.get()).set(float(users));
@@ -56,7 +62,12 @@ pub(super) fn register() {
     describe_gauge!(
         BALANCE_LOW,
         Unit::Count,
-        "Users who have had money and whose balance is below 10, in the whole database."
+        "Users who have had money and whose balance is, with their credit limit, below 10, in the whole database."
+    );
+    describe_gauge!(
+        FROZEN,
+        Unit::Count,
+        "Accounts that operators have frozen, in the whole database."
     );
     describe_gauge!(
         QUOTA_LOW,

@@ -150,13 +150,14 @@ pub fn refused(number: u32) {
 }
 
 /// The reasons that have a label of their own.
-const REASONS: [Code; 3] =
-    [Code::InsufficientBalance, Code::InsufficientQuota, Code::UnknownService];
+const REASONS: [Code; 4] =
+    [Code::InsufficientBalance, Code::AccountFrozen, Code::InsufficientQuota, Code::UnknownService];
 const OTHER: &str = "other";
 
 fn reason(code: Code) -> &'static str {
     match code {
         Code::InsufficientBalance => "190102",
+        Code::AccountFrozen => "190104",
         Code::InsufficientQuota => "190202",
         Code::UnknownService => "190205",
         _ => OTHER,

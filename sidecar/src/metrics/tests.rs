@@ -65,6 +65,7 @@ fn accounts() {
     account_told();
     balance_updated(BalanceUpdate::Recharge, 1);
     balances_low(2);
+    accounts_frozen(1);
     quotas_low(&services().label(&"asset".parse().unwrap()), 3);
 }
 
@@ -95,6 +96,7 @@ fn charging() {
         charged(&asset, PaidBy::of(units).as_str(), 1, units, Nanos::new(taken));
     }
     refused(Code::InsufficientBalance.number());
+    refused(Code::AccountFrozen.number());
     refused(Code::AccountBusy.number());
     deduct_duration(&asset, Duration::from_millis(30));
     deduct_batch(3);
@@ -167,11 +169,13 @@ fn charges_accounts_and_what_stands_are_seen_under_their_agreed_names() {
         r#"billing_charged_units_total{service="asset",paid_by="free"} 6"#,
         r#"billing_charged_units_total{service="asset",paid_by="balance"} 3"#,
         r#"billing_refused_total{code="190102"} 1"#,
+        r#"billing_refused_total{code="190104"} 1"#,
         r#"billing_refused_total{code="other"} 1"#,
         r#"billing_balance_update_total{operation="deduct"} 2"#,
         r#"billing_balance_update_total{operation="recharge"} 1"#,
         "billing_balance_query_total 1",
         "billing_quota_query_total 1",
+        "billing_accounts_frozen 1",
         "billing_balance_low_alert 2",
         r#"billing_quota_low_alert{service="asset"} 3"#,
         "billing_leases_open 4",
@@ -200,6 +204,7 @@ fn every_series_but_what_the_database_knows_is_there_from_the_start() {
     let (before, after) = (series(&before), series(&after));
     let new: Vec<_> = after.difference(&before).collect();
     let asked = [
+        "billing_accounts_frozen",
         "billing_balance_low_alert",
         r#"billing_database_connections{state="busy"}"#,
         r#"billing_database_connections{state="idle"}"#,

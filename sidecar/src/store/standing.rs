@@ -57,15 +57,29 @@ pub(crate) async fn silent_gateways(
     count(&query.bind(micros(silence)).fetch_one(connection).await?, "gateway")
 }
 
-/// How many accounts have had money and have less than this.
-pub(crate) async fn low_balances(
+/// Accounts that somebody should know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Watched {
+    /// They have had money, and with their credit limit they have little left.
+    pub(crate) low: u64,
+    pub(crate) frozen: u64,
+}
+
+/// How many accounts have less than this left, and how many are frozen.
+pub(crate) async fn watched(
     connection: &mut MySqlConnection,
     below: Nanos,
-) -> Result<u64, StoreError> {
-    let query = sqlx::query(
-        "SELECT '' AS id, COUNT(*) AS count FROM user_balance WHERE 0 < entry_seq AND balance < ?",
-    );
-    count(&query.bind(decimal(below)).fetch_one(connection).await?, "user_balance")
+) -> Result<Watched, StoreError> {
+    let row = sqlx::query(
+        "SELECT '' AS id, COUNT(IF(0 < entry_seq AND balance + credit_limit < ?, 1, NULL)) AS low,
+           COUNT(frozen_at) AS frozen
+         FROM user_balance",
+    )
+    .bind(decimal(below))
+    .fetch_one(connection)
+    .await?;
+    let columns = Columns::new(&row, "user_balance", "id");
+    Ok(Watched { low: columns.units("low")?, frozen: columns.units("frozen")? })
 }
 
 /// By service, how many accounts have used or hold so much of the month's free quota that less than so many per cent is left.

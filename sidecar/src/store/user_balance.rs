@@ -1,5 +1,6 @@
 //! `user_balance`: one row per account. Its row lock orders everything that changes the account.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
@@ -10,6 +11,7 @@ use farebox_core::money::Nanos;
 use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, json, read_all, read_one, require_changed};
 
+pub(crate) mod control;
 pub(crate) mod due;
 pub(crate) mod list;
 
@@ -22,9 +24,28 @@ pub(crate) struct Balance {
     pub(crate) balance: Nanos,
     pub(crate) held: Nanos,
     pub(crate) receivable: Nanos,
+    /// How far below zero the balance may go.
+    pub(crate) credit_limit: Nanos,
     pub(crate) currency: String,
     /// `user_seq` of the newest ledger entry.
     pub(crate) entry_seq: i64,
+    /// Set while nothing of the account may be used.
+    pub(crate) frozen: Option<Frozen>,
+}
+
+/// Since when an account is frozen, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frozen {
+    pub(crate) since: DateTime<Utc>,
+    pub(crate) reason: String,
+}
+
+impl Balance {
+    /// What may be spent: the balance that nothing holds, and the credit limit; `None` when that cannot be said.
+    pub(crate) fn available(&self) -> Option<Nanos> {
+        let own = self.balance.checked_sub(self.held)?;
+        Some(own.checked_add(self.credit_limit).unwrap_or(Nanos::MAX))
+    }
 }
 
 /// What a transaction adds to an account's columns.
@@ -39,17 +60,26 @@ pub(crate) struct BalanceChange<'a> {
     pub(crate) entry_seq: i64,
 }
 
-const COLUMNS: &str = "user_id, balance, held, receivable, currency, entry_seq";
+const COLUMNS: &str = "user_id, balance, held, receivable, credit_limit, currency, entry_seq, frozen_at, frozen_reason";
 
 fn read(row: &MySqlRow) -> Result<Balance, StoreError> {
     let columns = Columns::new(row, TABLE, "user_id");
+    let frozen = match columns.time_or_null("frozen_at")? {
+        Some(since) => {
+            let reason = columns.text_or_null("frozen_reason")?.unwrap_or_default();
+            Some(Frozen { since, reason })
+        }
+        None => None,
+    };
     Ok(Balance {
         account: columns.name("user_id")?,
         balance: columns.nanos("balance")?,
         held: columns.nanos("held")?,
         receivable: columns.nanos("receivable")?,
+        credit_limit: columns.nanos("credit_limit")?,
         currency: columns.text("currency")?,
         entry_seq: columns.integer("entry_seq")?,
+        frozen,
     })
 }
 
@@ -170,7 +200,7 @@ pub(crate) async fn create(
     Ok(())
 }
 
-/// Adds the changes, guarded: never held beyond the balance, and never on another state than the one they were computed on.
+/// Adds the changes, guarded: never held beyond the balance and the credit limit, and never on another state than the one they were computed on.
 ///
 /// A change of nothing changes the row as well. It says that other rows of the account changed, so its invariants are due;
 /// and it makes nodes of a cluster, whose row locks do not reach each other, notice that two of them changed the account.
@@ -200,7 +230,7 @@ pub(crate) async fn update(
              user_balance.updated_at = UTC_TIMESTAMP(3)
          WHERE user_balance.entry_seq = more.entry_seq
            AND user_balance.held + more.held >= 0
-           AND user_balance.balance + more.balance >= user_balance.held + more.held
+           AND user_balance.balance + more.balance + user_balance.credit_limit >= user_balance.held + more.held
            AND user_balance.receivable + more.receivable >= 0",
     )
     .bind(json(&changes))

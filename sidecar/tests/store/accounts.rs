@@ -41,12 +41,17 @@ async fn a_line_tells_the_money_of_its_account() {
     let farebox = Fixture::new(&[], &[("asset", "1")]).await;
     farebox.credit("u", "10").await;
     farebox.gateway("edge-1").want(want("u", "asset", 4, 4)).await.unwrap();
+    farebox.limit("u", "5").await.unwrap();
+    farebox.freeze("u").await;
     let page = farebox.app.accounts(&beginning("u")).await.unwrap();
     let json = serde_json::to_value(&page).unwrap();
     assert_eq!(
         json,
         serde_json::json!({ "accounts": [
-            { "account": "u", "currency": "CNY", "balance": "10", "held": "4", "receivable": "0" },
+            {
+                "account": "u", "currency": "CNY", "balance": "10", "held": "4", "receivable": "0",
+                "credit_limit": "5", "frozen": true,
+            },
         ] })
     );
 }

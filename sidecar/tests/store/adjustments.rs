@@ -68,3 +68,46 @@ async fn an_adjustment_is_made_once_per_key_and_leaves_its_lines() {
     assert_eq!(farebox.database.rows(lines).await, ["admin api account.credit u ticket 7"; 2]);
     farebox.assert_sound().await;
 }
+
+async fn order(farebox: &Fixture, path: &str, body: Value) -> (u16, Value) {
+    let request = Request::post(format!("/admin/v1/accounts/{path}"))
+        .header("authorization", "Bearer operator")
+        .header("accept-language", "en");
+    ask(farebox, request.body(Body::from(body.to_string())).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_freeze_thaw_and_limit_accounts() {
+    let farebox = Fixture::new(&[], &[]).await;
+    let why = json!({ "reason": "ticket 9" });
+    let (status, problem) = order(&farebox, "u/freeze", why.clone()).await;
+    assert_eq!((status, &problem["code"]), (404, &100_301.into()), "{problem}");
+    let limit = |limit: &str| json!({ "credit_limit": limit, "reason": "contract 3" });
+    let (status, limited) = order(&farebox, "u/credit-limit", limit("5")).await;
+    let expected = json!({
+        "account": "u", "currency": "CNY", "credit_limit": "5", "balance": "0", "available": "5",
+        "collected": "0", "changed": true, "new_account": true,
+    });
+    assert_eq!((status, limited), (200, expected));
+    for changed in [true, false] {
+        let (status, frozen) = order(&farebox, "u/freeze", why.clone()).await;
+        assert_eq!(
+            (status, &frozen["frozen"], &frozen["changed"]),
+            (200, &true.into(), &changed.into())
+        );
+        assert_eq!(frozen["frozen_reason"], "ticket 9");
+    }
+    let (_, view) = account(&farebox, "u").await;
+    let shown =
+        json!([view["frozen"], view["frozen_reason"], view["credit_limit"], view["available"]]);
+    assert_eq!(shown, json!([true, "ticket 9", "5", "5"]));
+    let (status, thawed) = order(&farebox, "u/thaw", why).await;
+    let expected =
+        json!({ "account": "u", "frozen": false, "changed": true, "recalled_leases": 0 });
+    assert_eq!((status, thawed), (200, expected));
+    assert_eq!(adjust(&farebox, "-4", "k").await.0, 200);
+    let (status, problem) = order(&farebox, "u/credit-limit", limit("3.99")).await;
+    assert_eq!((status, &problem["field"]), (409, &"credit_limit".into()), "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("set 4 or more"), "{detail}");
+}

@@ -412,7 +412,7 @@ const RECHARGE: &[Rule] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn bounds_that_the_schema_guards_are_checked_as_well() {
     let farebox = busy().await;
-    for constraint in ["ck_user_balance_held", "ck_user_balance_receivable"] {
+    for constraint in ["ck_user_balance_limit", "ck_user_balance_receivable"] {
         farebox
             .database
             .run(format!("ALTER TABLE user_balance DROP CONSTRAINT {constraint}"))
@@ -433,7 +433,9 @@ async fn bounds_that_the_schema_guards_are_checked_as_well() {
         .map(|invariant| invariant.rule)
         .collect();
     assert!(
-        broken.contains(&"an account holds no more than its balance, and owes nothing below zero")
+        broken.contains(
+            &"an account holds no more than its balance and its credit limit, and owes nothing below zero"
+        )
     );
     assert!(broken.contains(&"used and held units of a free quota are no more than its total"));
 }
@@ -443,6 +445,8 @@ async fn the_schema_refuses_an_overspent_account() {
     let farebox = busy().await;
     for sql in [
         "UPDATE user_balance SET held = balance + 1",
+        "UPDATE user_balance SET held = balance + 2, credit_limit = 1",
+        "UPDATE user_balance SET credit_limit = -1",
         "UPDATE user_balance SET receivable = -1",
         "UPDATE free_quota SET used_quota = total_quota + 1",
         "UPDATE lease SET free_returned = free_granted + 1",

@@ -1,8 +1,9 @@
 //! Random traffic against a small model of it in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use farebox_core::wire::Report;
+use farebox_sidecar::app::CreditLimitError;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -25,6 +26,8 @@ struct Drawn {
 struct Expected {
     credited: BTreeMap<usize, i64>,
     served: BTreeMap<usize, u64>,
+    frozen: BTreeSet<usize>,
+    limits: BTreeMap<usize, i64>,
 }
 
 struct Run {
@@ -41,10 +44,15 @@ impl Run {
         let service = SERVICES[self.random.random_range(0..2)];
         let units = self.random.random_range(1..12);
         let asked = want(ACCOUNTS[account], service, units, 1.max(units / 3));
-        if let Ok(grant) = self.gateways[gateway].want(asked).await {
-            let fresh = Drawn { account, granted: 0, used: 0, returned: 0, gateway };
-            let lease = self.leases.entry(grant.lease).or_insert(fresh);
-            lease.granted = grant.free_units + grant.paid_units;
+        let is_frozen = self.expected.frozen.contains(&account);
+        match self.gateways[gateway].want(asked).await {
+            Ok(grant) => {
+                assert!(!is_frozen, "{grant:?}");
+                let fresh = Drawn { account, granted: 0, used: 0, returned: 0, gateway };
+                let lease = self.leases.entry(grant.lease).or_insert(fresh);
+                lease.granted = grant.free_units + grant.paid_units;
+            }
+            Err(refusal) => assert_eq!(refusal.code == 190_104, is_frozen, "{refusal:?}"),
         }
     }
 
@@ -100,6 +108,28 @@ impl Run {
         *self.expected.credited.entry(account).or_default() += cents * 10_000_000;
     }
 
+    /// An operator freezes an account or thaws it, or sets a limit.
+    async fn control(&mut self) {
+        let (account, limit) = (self.random.random_range(0..3), self.random.random_range(0..5));
+        let name = ACCOUNTS[account];
+        match self.random.random_range(0..3) {
+            0 if self.expected.credited.contains_key(&account) => {
+                self.farebox.freeze(name).await;
+                self.expected.frozen.insert(account);
+            }
+            1 if self.expected.frozen.remove(&account) => {
+                self.farebox.thaw(name).await;
+            }
+            _ => match self.farebox.limit(name, &limit.to_string()).await {
+                Ok(_) => drop(self.expected.limits.insert(account, limit * 1_000_000_000)),
+                Err(CreditLimitError::InUse { in_use, .. }) => {
+                    assert!(limit * 1_000_000_000 < in_use.get(), "{in_use}");
+                }
+                Err(err) => panic!("{err}"),
+            },
+        }
+    }
+
     fn pick(&mut self) -> Option<(&u64, &Drawn)> {
         let count = self.leases.len();
         let index = if count == 0 { 0 } else { self.random.random_range(0..count) };
@@ -122,6 +152,8 @@ impl Run {
                 let spent = spent.parse::<i64>().unwrap();
                 let credited = self.expected.credited.get(&account).copied().unwrap_or(0);
                 assert_eq!(view.balance.get() - view.receivable.get(), credited - spent, "{name}");
+                let limit = self.expected.limits.get(&account).copied().unwrap_or(0);
+                assert!(-limit <= view.balance.get(), "{name}");
             }
         }
     }
@@ -137,10 +169,11 @@ async fn random_traffic_charges_what_was_served() {
     let mut run =
         Run { farebox, gateways, leases: BTreeMap::new(), expected: Expected::default(), random };
     for _ in 0..250 {
-        match run.random.random_range(0..10) {
+        match run.random.random_range(0..11) {
             0..4 => run.want().await,
             4..8 => run.report().await,
             8 => run.expire().await,
+            9 => run.control().await,
             _ => run.credit().await,
         }
         run.compare().await;

@@ -133,6 +133,16 @@ impl Sidecar for Stored<'_> {
         self.runtime.block_on(self.farebox.credit(account, &amount));
     }
 
+    fn freeze(&mut self, account: &str, frozen: bool) {
+        self.runtime.block_on(async {
+            if frozen {
+                self.farebox.freeze(account).await
+            } else {
+                self.farebox.thaw(account).await
+            }
+        });
+    }
+
     fn change_price(&mut self, service: &str, nanos: i64) {
         let changed = self.prices.iter_mut().find(|(known, _)| **known == service);
         *changed.unwrap().1 = nanos;

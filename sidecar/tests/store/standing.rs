@@ -50,6 +50,9 @@ async fn what_stands_in_the_database_is_shown() {
     let farebox = Fixture::new(&[("asset", 10)], &[("asset", "0.5")]).await;
     farebox.credit("rich", "100").await;
     farebox.credit("poor", "9.5").await;
+    farebox.credit("trusted", "1").await;
+    farebox.limit("trusted", "9").await.unwrap();
+    farebox.freeze("poor").await;
     farebox.told(deduct("d1", "free-only", "asset", 9)).await;
     farebox.told(deduct("d2", "rich", "asset", 8)).await;
     let mut edge = farebox.gateway("edge-1");
@@ -67,6 +70,7 @@ async fn what_stands_in_the_database_is_shown() {
     // Both have less than 20 % of 10 free units left; of balances, an account that never had money is not low.
     for (series, value) in [
         ("billing_balance_low_alert", 1.0),
+        ("billing_accounts_frozen", 1.0),
         (r#"billing_quota_low_alert{service="asset"}"#, 2.0),
         ("billing_leases_open", 1.0),
         (r#"billing_lease_outstanding_units{paid_by="free"}"#, 2.0),

@@ -12,9 +12,10 @@ const STORY_LINES_MAX: usize = 20;
 const MODEL_LINES_MAX: usize = 200;
 
 /// What must come up in the stories (`*`: any number), or the histories prove little.
-const CORNERS: [&str; 16] = [
+const CORNERS: [&str; 18] = [
     "goes on",
     "answered 402",
+    "answered 403",
     "answered 503",
     "call at edge-2/1 fails",
     "is lost",
@@ -25,6 +26,7 @@ const CORNERS: [&str; 16] = [
     "takes back what ran out",
     "from now on",
     "the month ends",
+    "is frozen",
     "soon grants",
     "recalls lease",
     "which is over",

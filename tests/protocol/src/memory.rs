@@ -1,7 +1,7 @@
 //! A sidecar in memory, made of the real rules: grants are decided by [`farebox_core::grant::decide`], reports settled by
 //! [`Lease::settle`], and around them it takes the same steps as `sidecar/src/app/sync`, without a database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use farebox_core::grant::{Funds, Split};
 use farebox_core::lease::{Lease, Settled, Usage};
@@ -33,6 +33,7 @@ pub struct Memory {
     /// Version and price.
     prices: BTreeMap<String, (u32, i64)>,
     books: Books,
+    frozen: BTreeSet<String>,
     terms: BTreeMap<u64, Terms>,
     epochs: BTreeMap<(String, String), u64>,
     /// Message and reply, by gateway, epoch and number.
@@ -55,6 +56,7 @@ impl Memory {
             month: 0,
             prices: prices.collect(),
             books: Books::default(),
+            frozen: BTreeSet::new(),
             terms: BTreeMap::new(),
             epochs: BTreeMap::new(),
             replies: BTreeMap::new(),
@@ -173,6 +175,15 @@ impl Sidecar for Memory {
         let collected = row.receivable.min((row.balance - row.held).max(0));
         row.receivable -= collected;
         row.balance -= collected;
+    }
+
+    fn freeze(&mut self, account: &str, frozen: bool) {
+        if !frozen {
+            self.frozen.remove(account);
+        } else if self.frozen.insert(account.to_owned()) {
+            let its = self.terms.values_mut().filter(|terms| terms.key.account.as_str() == account);
+            its.for_each(|terms| terms.recall = true);
+        }
     }
 
     fn change_price(&mut self, service: &str, nanos: i64) {

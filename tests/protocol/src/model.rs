@@ -1,8 +1,7 @@
 //! What must be true of a sidecar's books, whatever messages did on their way: the model that histories are checked by.
-//!
 //! It knows what came in: money, messages that reached the sidecar, calls that were forwarded. It decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use farebox_core::wire::{SyncReply, SyncRequest};
@@ -39,6 +38,8 @@ pub struct Model {
     pub prices: BTreeMap<String, i64>,
     /// Money that came in, by account.
     pub credited: BTreeMap<String, i64>,
+    /// Accounts that are lent nothing.
+    pub frozen: BTreeSet<String>,
     leases: BTreeMap<u64, Lease>,
     /// Units of calls that are to be charged.
     served: BTreeMap<Key, u64>,
@@ -80,9 +81,11 @@ impl Model {
             let terms = (self.month, self.prices[&key.2]);
             let new = Lease { key: key.clone(), terms, granted: 0, told: 0, back: 0, drawn: None };
             let lease = self.leases.entry(grant.lease).or_insert(new);
-            same(grant.lease, "key", &key, &lease.key)?;
-            same(grant.lease, "price", grant.price.get(), lease.terms.1)?;
-            lease.granted = lease.granted.max(grant.free_units + grant.paid_units);
+            same(grant.lease, "terms", (&key, grant.price.get()), (&lease.key, lease.terms.1))?;
+            let total = grant.free_units + grant.paid_units;
+            let most = if self.frozen.contains(&key.1) { lease.granted } else { total };
+            at_most(grant.lease, "units lent to a frozen account", total, most)?;
+            lease.granted = lease.granted.max(total);
         }
         Ok(())
     }

@@ -23,6 +23,8 @@ pub trait Sidecar {
     fn reclaim(&mut self);
     /// Money comes in.
     fn credit(&mut self, account: &str, nanos: i64);
+    /// Nothing of an account may be used from now on, or all of it again.
+    fn freeze(&mut self, account: &str, frozen: bool);
     /// A service has another price from now on.
     fn change_price(&mut self, service: &str, nanos: i64);
     /// The month ends now.

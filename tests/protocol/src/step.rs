@@ -40,6 +40,8 @@ pub enum Step {
     Credit { account: usize, nanos: i64 },
     /// A service has another price.
     Price { service: usize, nanos: i64 },
+    /// An operator freezes an account, or thaws it.
+    Freeze { account: usize, frozen: bool },
     /// The month ends.
     MonthEnd,
 }
@@ -65,6 +67,8 @@ pub fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Reclaim),
         2 => (0..GATEWAYS).prop_map(|gateway| Step::Crash { gateway }),
         2 => (0..SERVICES.len(), 0..9_i64).prop_map(|(service, nanos)| Step::Price { service, nanos }),
+        2 => (0..ACCOUNTS.len(), proptest::bool::ANY)
+            .prop_map(|(account, frozen)| Step::Freeze { account, frozen }),
         2 => Just(Step::MonthEnd),
     ]
 }

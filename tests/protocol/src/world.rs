@@ -210,6 +210,12 @@ impl<S: Sidecar> World<S> {
                 self.model.prices.insert(service.to_owned(), nanos);
                 self.sidecar.change_price(service, nanos);
             }
+            Step::Freeze { account, frozen } => {
+                let (account, _) = ACCOUNTS[account];
+                let how = if frozen { "frozen" } else { "thawed" };
+                self.tell(format!("{account} is {how}"));
+                self.freeze(account, frozen);
+            }
             Step::MonthEnd => {
                 self.tell("the month ends");
                 self.model.month += 1;
@@ -234,6 +240,15 @@ impl<S: Sidecar> World<S> {
     fn credit(&mut self, account: &str, nanos: i64) {
         *self.model.credited.entry(account.to_owned()).or_default() += nanos;
         self.sidecar.credit(account, nanos);
+    }
+
+    fn freeze(&mut self, account: &str, frozen: bool) {
+        if frozen {
+            self.model.frozen.insert(account.to_owned());
+        } else {
+            self.model.frozen.remove(account);
+        }
+        self.sidecar.freeze(account, frozen);
     }
 
     fn call(&mut self, gateway: usize, worker: usize, call: Call) {

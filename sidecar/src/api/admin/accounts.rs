@@ -61,9 +61,9 @@ fn filter(uri: &Uri, language: Language) -> Result<AccountFilter, Box<Response>>
 
 async fn show(State(app): State<App>, Path(account): Path<String>, headers: HeaderMap) -> Response {
     let language = language(&headers);
-    let account: AccountId = match account.parse() {
+    let account = match named(&account, language) {
         Ok(account) => account,
-        Err(err) => return invalid(language, "account", &format!("{err}")),
+        Err(refusal) => return *refusal,
     };
     match tokio::time::timeout(TIMEOUT, app.account(&account)).await {
         Ok(Ok(Some(view))) => reply::value(StatusCode::OK, &view, language),
@@ -142,7 +142,12 @@ fn failed(language: Language, err: &CreditError) -> Response {
     problem(language, plain)
 }
 
-fn invalid(language: Language, field: &str, detail: &str) -> Response {
+/// The account that a path names.
+pub(super) fn named(text: &str, language: Language) -> Result<AccountId, Box<Response>> {
+    text.parse().map_err(|err| Box::new(invalid(language, "account", &format!("{err}"))))
+}
+
+pub(super) fn invalid(language: Language, field: &str, detail: &str) -> Response {
     let plain = Problem::new(Code::InvalidArgument, language, detail.to_owned());
     problem(language, plain.with_field(field))
 }

@@ -66,3 +66,34 @@ async fn an_adjustment_needs_an_operator_a_key_and_a_reason() {
         assert_eq!((problem.status, problem.field.as_deref()), (status, field), "{body}");
     }
 }
+
+#[tokio::test]
+async fn freezing_and_limits_need_an_operator_and_a_reason() {
+    let post = |path: &str, body: &str| {
+        let request = Request::post(format!("{ACCOUNTS}/{path}")).header("accept-language", "en");
+        request.body(Body::from(body.to_owned())).unwrap()
+    };
+    let why = r#"{"reason": "ticket 9"}"#;
+    let limit = |amount: &str| format!(r#"{{"credit_limit": {amount}, "reason": "contract 3"}}"#);
+    for (path, body) in [("u/freeze", why), ("u/thaw", why), ("u/credit-limit", &limit("5"))] {
+        let stranger = send(operators(&["good"]), post(path, body)).await;
+        assert_eq!((stranger.status.as_u16(), stranger.problem().code), (401, 100_104), "{path}");
+        let request = showing(post(path, body), "Bearer good");
+        let problem = send(operators(&["good"]), request).await.problem();
+        assert_eq!((problem.status, problem.code), (503, 100_202), "{path}");
+    }
+    for (path, body, field) in [
+        ("u/freeze", "{}", "reason"),
+        ("u/freeze", r#"{"reason": ""}"#, "reason"),
+        ("u/thaw", r#"{"reason": "r", "until": "noon"}"#, "until"),
+        ("u%201/freeze", why, "account"),
+        ("u%201/credit-limit", &limit("5"), "account"),
+        ("u/credit-limit", why, "credit_limit"),
+        ("u/credit-limit", &limit("-1"), "credit_limit"),
+        ("u/credit-limit", &limit("\"1e3\""), "credit_limit"),
+    ] {
+        let request = showing(post(path, body), "Bearer good");
+        let problem = send(operators(&["good"]), request).await.problem();
+        assert_eq!((problem.status, problem.field.as_deref()), (400, Some(field)), "{path} {body}");
+    }
+}

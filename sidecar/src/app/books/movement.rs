@@ -80,12 +80,6 @@ pub(super) fn cost_of(price: Nanos, units: u64, account: &AccountId) -> Result<N
 }
 
 impl Books {
-    /// The balance that no lease holds.
-    pub(in crate::app) fn available(&self, account: &AccountId) -> Result<Nanos, StoreError> {
-        let balance = self.balance(account)?;
-        difference(balance.balance, balance.held, "available balance", account)
-    }
-
     /// Sets units of a price aside for a lease.
     pub(in crate::app) fn hold(
         &mut self,
@@ -156,7 +150,7 @@ impl Books {
         self.charge(charge, units, cost, Nanos::ZERO)
     }
 
-    /// Charges units that nothing was set aside for: free quota, then balance, and the rest is owed.
+    /// Charges units that nothing was set aside for: free quota, then balance and credit limit, and the rest is owed.
     pub(in crate::app) fn charge_unheld(
         &mut self,
         charge: &Charge<'_>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use farebox_core::call::{CheckReply, CheckRequest};
+use farebox_core::call::{CheckReply, CheckRequest, Reason};
 use farebox_core::charge::{self, PaidBy, Verdict};
 use farebox_core::grant::Funds;
 use farebox_core::id::ServiceName;
@@ -19,9 +19,11 @@ pub(super) struct Hint {
 }
 
 impl Hint {
-    /// What the database told. A price of the request's own is none that others are told.
+    /// What the database told. A price of the request's own is none that others are told, and what a frozen account has says
+    /// nothing about what it may use.
     pub(super) fn of(request: &CheckRequest, reply: &CheckReply) -> Option<Self> {
-        request.price.is_none().then(|| Self {
+        let is_usable = request.price.is_none() && reply.reason != Reason::AccountFrozen;
+        is_usable.then(|| Self {
             service: request.service.clone(),
             free_units: reply.remaining_free,
             available: reply.available,
@@ -54,7 +56,6 @@ impl Hint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farebox_core::call::Reason;
 
     fn request(service: &str, count: u64) -> CheckRequest {
         let (user_id, service) = ("u".parse().unwrap(), service.parse().unwrap());
@@ -83,5 +84,7 @@ mod tests {
         let own_price = CheckRequest { price: Some(nanos("0.01")), ..request("asset", 3) };
         assert_eq!(say(own_price.clone()), None);
         assert_eq!(Hint::of(&own_price, &told), None);
+        let frozen = CheckReply { allowed: false, reason: Reason::AccountFrozen, ..told };
+        assert_eq!(Hint::of(&request("asset", 1), &frozen), None);
     }
 }

@@ -196,7 +196,12 @@ async fn take(
         OnCorrupt::Fail,
     )
     .await?;
-    let available = books.available(&order.account)?;
+    // A credit limit is for usage: money goes out on credit only where the account may owe it.
+    let available = if new.allow_receivable {
+        books.available(&order.account)?
+    } else {
+        books.own_money(&order.account)?
+    };
     let split = order::refund(order.state, amount, left, available, new.allow_receivable)?;
     let before = balance_json(&books, &order)?;
     let refund_id = format!("refund_{}", Uuid::new_v4().simple());

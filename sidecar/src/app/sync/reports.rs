@@ -54,7 +54,10 @@ impl Batch<'_> {
         self.books.give_lost_back(&lease, unused)?;
 
         let gave_back = 0 < settled.released.total();
-        let renewed = self.renew(StoredLease { units, ..lease }, report.in_flight, gave_back);
+        // A grant may have been on its way when the account was frozen: nothing of it stays out, whatever came back since.
+        let stays_recalled =
+            self.books.is_frozen(&lease.key.account)? || (lease.recall && !gave_back);
+        let renewed = self.renew(StoredLease { units, ..lease }, report.in_flight, stays_recalled);
         self.reply.acks.push(Ack {
             lease: renewed.id,
             used: renewed.units.charged(),
@@ -67,7 +70,7 @@ impl Batch<'_> {
 
     /// A lease that was just heard of. It stays recalled until its gateway has given back what it does not use: a report
     /// may have been on its way before the recall arrived.
-    fn renew(&self, lease: StoredLease, in_flight: u64, gave_back: bool) -> StoredLease {
+    fn renew(&self, lease: StoredLease, in_flight: u64, stays_recalled: bool) -> StoredLease {
         if !lease.units.open {
             let state = if lease.state == State::Open { State::Closed } else { lease.state };
             return StoredLease { state, recall: false, in_flight: 0, ..lease };
@@ -76,7 +79,7 @@ impl Batch<'_> {
         let is_over = lease.not_after.is_some_and(|end| end <= self.books.now);
         StoredLease {
             in_flight,
-            recall: is_idle && (is_over || (lease.recall && !gave_back)),
+            recall: is_idle && (is_over || stays_recalled),
             reclaim_at: self.reclaim_at(),
             renewed_at: self.books.now,
             is_named: true,

@@ -48,9 +48,14 @@ impl Batch<'_> {
         }
         let terms = self.prices.terms(&want.key);
         let quota = quota_of(&want.key, &self.month);
-        let current = self.current_lease(&want.key, terms)?;
+        let is_frozen = self.books.is_frozen(&want.key.account)?;
+        let current = if is_frozen { None } else { self.current_lease(&want.key, terms)? };
         let funds = funds::own(&self.books, &quota, terms.price)?;
         let mut case = Case { want, terms, quota, funds };
+        if is_frozen {
+            self.refuse_frozen(&case);
+            return Ok(());
+        }
         let mut decision = self.decide(&case, current);
         if decision == Decision::Short {
             let account = BTreeSet::from([case.quota.account.clone()]);
@@ -171,9 +176,16 @@ impl Batch<'_> {
         if soon && case.want.waiting {
             pool.recall(&mut self.books)?;
         }
-        let refusal = self.refusal(case, soon);
+        let refusal = self.refusal(case, charge::code_of_short(case.terms.price), soon);
         self.reply.refusals.push(refusal);
         Ok(())
+    }
+
+    /// Nothing of a frozen account is lent, whatever it has; what gateways hold of it is recalled already. Not one unit would
+    /// be granted, so whoever waits for some need not ask.
+    fn refuse_frozen(&mut self, case: &Case<'_>) {
+        let refusal = self.refusal(case, Code::AccountFrozen, false);
+        self.reply.refusals.push(Refusal { min: 1, ..refusal });
     }
 
     /// Whether the gateway was granted more of its lease than it knows of: the answer with the grant never arrived.
@@ -183,8 +195,7 @@ impl Batch<'_> {
         self.books.lease(lease).is_some_and(|lease| known < lease.units.granted.total())
     }
 
-    fn refusal(&self, case: &Case<'_>, soon: bool) -> Refusal {
-        let code = charge::code_of_short(case.terms.price);
+    fn refusal(&self, case: &Case<'_>, code: Code, soon: bool) -> Refusal {
         Refusal {
             key: case.want.key.clone(),
             min: case.want.min,

@@ -6,10 +6,10 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "M1",
         name: "m1_balance_bounds",
-        sentence: "an account holds no more than its balance, and owes nothing below zero",
+        sentence: "an account holds no more than its balance and its credit limit, and owes nothing below zero",
         count: "SELECT COUNT(*) FROM user_balance WHERE [user_id]",
-        violations: "SELECT CONCAT('user_balance ', user_id, ': balance ', balance, ', held ', held, ', receivable ', receivable), user_id
-            FROM user_balance WHERE [user_id] AND (held < 0 OR balance < held OR receivable < 0) LIMIT 100",
+        violations: "SELECT CONCAT('user_balance ', user_id, ': balance ', balance, ', held ', held, ', receivable ', receivable, ', credit limit ', credit_limit), user_id
+            FROM user_balance WHERE [user_id] AND (held < 0 OR credit_limit < 0 OR balance + credit_limit < held OR receivable < 0) LIMIT 100",
     },
     Rule {
         id: "M1",

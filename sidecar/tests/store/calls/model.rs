@@ -44,11 +44,15 @@ pub(super) enum Cover {
     Busy,
     /// Not.
     Short,
+    /// Not, whatever there is.
+    Frozen,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     pub(super) balance: [i64; 3],
+    pub(super) limit: [i64; 3],
+    pub(super) frozen: [bool; 3],
     /// By account and service.
     pub(super) used: [[u64; 3]; 3],
     pub(super) reservations: BTreeMap<String, Claim>,
@@ -74,10 +78,20 @@ impl Model {
         of_service.map(|claim| claim.units.0).sum()
     }
 
+    /// How much of the credit limit is used or held.
+    pub(super) fn limit_in_use(&self, account: usize) -> i64 {
+        (self.held_money(account) - self.balance[account]).max(0)
+    }
+
+    /// Money that nothing holds, on credit included.
+    fn money(&self, account: usize) -> i64 {
+        self.balance[account] + self.limit[account] - self.held_money(account)
+    }
+
     /// Free units and money that nothing holds.
     pub(super) fn funds(&self, account: usize, service: usize) -> (u64, i64) {
         let taken = self.used[account][service] + self.held_units(account, service);
-        (SERVICES[service].1 - taken, self.balance[account] - self.held_money(account))
+        (SERVICES[service].1 - taken, self.money(account))
     }
 
     /// Covers `units` of a service, and ends what is overdue when that takes it.
@@ -102,8 +116,7 @@ impl Model {
     pub(super) fn cover_amount(&mut self, account: usize, cents: i64) -> Cover {
         self.cover_with(account, |model, spare| {
             let leases = model.leases.values().filter(|lease| spare && lease.account == account);
-            let money = model.balance[account] - model.held_money(account)
-                + leases.map(|lease| lease.money).sum::<i64>();
+            let money = model.money(account) + leases.map(|lease| lease.money).sum::<i64>();
             (cents <= money).then_some(((0, 0), cents))
         })
     }
@@ -113,6 +126,9 @@ impl Model {
         account: usize,
         by: impl Fn(&Self, bool) -> Option<(Units, i64)>,
     ) -> Cover {
+        if self.frozen[account] {
+            return Cover::Frozen;
+        }
         if by(self, false).is_none() {
             self.reservations.retain(|_, claim| claim.account != account || !claim.overdue);
         }
@@ -158,7 +174,9 @@ impl Model {
     pub(super) fn rows(&self) -> Vec<String> {
         let mut rows = Vec::new();
         for (account, name) in ACCOUNTS.iter().enumerate() {
-            rows.push(format!("{name} {} {}", self.balance[account], self.held_money(account)));
+            let (balance, held) = (self.balance[account], self.held_money(account));
+            let (limit, frozen) = (self.limit[account], u8::from(self.frozen[account]));
+            rows.push(format!("{name} {balance} {held} {limit} {frozen}"));
             for (service, (service_name, _, _)) in SERVICES.iter().enumerate() {
                 let held = self.held_units(account, service);
                 rows.push(format!("{name} {service_name} {} {held}", self.used[account][service]));

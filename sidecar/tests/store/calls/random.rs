@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use farebox_core::call::{CheckRequest, RefundRequest};
-use farebox_sidecar::app::{App, CallError, Outcome, Request, Settings};
+use farebox_core::call::{CheckRequest, Reason, RefundRequest};
+use farebox_sidecar::app::{App, CallError, CreditLimitError, Outcome, Request, Settings};
 use farebox_sidecar::store::Store;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
@@ -106,7 +106,10 @@ impl Run {
                 let charge = Charge { account, service, units, refunded: (0, 0), price };
                 self.model.charge(Some(reply.record_id), charge);
             }
-            (Cover::Busy, Err(CallError::Busy)) | (Cover::Short, Ok(Outcome::Refused(_))) => {}
+            (Cover::Busy, Err(CallError::Busy)) => {}
+            (cover @ (Cover::Short | Cover::Frozen), Ok(Outcome::Refused(refusal))) => {
+                assert_eq!(refusal.code == 190_104, cover == Cover::Frozen, "{refusal:?}");
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -123,7 +126,9 @@ impl Run {
         let reply = self.farebox.app.check(&[request]).await.pop().unwrap().unwrap();
         let mut model = self.model.clone();
         let cover = model.cover(account, service, units);
-        assert_eq!(reply.allowed, cover != Cover::Short, "{reply:?}");
+        let is_allowed = !matches!(cover, Cover::Short | Cover::Frozen);
+        assert_eq!(reply.allowed, is_allowed, "{reply:?}");
+        assert_eq!(reply.reason == Reason::AccountFrozen, cover == Cover::Frozen, "{reply:?}");
         let (free, money) = model.funds(account, service);
         assert_eq!((reply.remaining_free, reply.available.get()), (free, money * 10_000_000));
     }
@@ -150,7 +155,10 @@ impl Run {
                 let claim = Claim { account, service, units, money, of_amount, overdue: false };
                 self.model.reservations.insert(reply.reservation_id, claim);
             }
-            (Cover::Busy, Err(CallError::Busy)) | (Cover::Short, Ok(Outcome::Refused(_))) => {}
+            (Cover::Busy, Err(CallError::Busy)) => {}
+            (cover @ (Cover::Short | Cover::Frozen), Ok(Outcome::Refused(refusal))) => {
+                assert_eq!(refusal.code == 190_104, cover == Cover::Frozen, "{refusal:?}");
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -293,10 +301,15 @@ impl Run {
         let asked = want(ACCOUNTS[account], SERVICES[service].0, self.random.random_range(1..9), 1);
         // A want that is refused has taken back what ran out, all the same.
         let cover = self.model.cover(account, service, 1);
-        let Ok(grant) = self.edge.want(asked).await else {
-            assert!(!matches!(cover, Cover::Paid(..)), "{cover:?}");
-            return;
+        let grant = match self.edge.want(asked).await {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                assert!(!matches!(cover, Cover::Paid(..)), "{cover:?}");
+                assert_eq!(refusal.code == 190_104, cover == Cover::Frozen, "{refusal:?}");
+                return;
+            }
         };
+        assert_ne!(cover, Cover::Frozen);
         let (free, available) = self.model.funds(account, service);
         let units = (grant.free_units, grant.paid_units);
         let money = SERVICES[service].2.unwrap_or(0) * i64::try_from(units.1).unwrap();
@@ -333,8 +346,35 @@ impl Run {
         }
     }
 
+    /// An operator freezes an account, or thaws it.
+    async fn freeze(&mut self) {
+        let account = self.account();
+        let was_frozen = std::mem::replace(&mut self.model.frozen[account], self.random.random());
+        let outcome = if self.model.frozen[account] {
+            self.farebox.freeze(ACCOUNTS[account]).await
+        } else {
+            self.farebox.thaw(ACCOUNTS[account]).await
+        };
+        assert_eq!(outcome.changed, was_frozen != self.model.frozen[account]);
+    }
+
+    /// An operator sets a credit limit.
+    async fn limit(&mut self) {
+        let (account, limit) = (self.account(), self.random.random_range(0..150));
+        let lowest = self.model.limit_in_use(account);
+        match self.farebox.limit(ACCOUNTS[account], &cents(limit)).await {
+            Ok(_) => self.model.limit[account] = limit,
+            Err(CreditLimitError::InUse { in_use, .. }) => {
+                assert_eq!(in_use.get(), lowest * 10_000_000);
+                assert!(limit < lowest);
+            }
+            Err(err) => panic!("{err}"),
+        }
+        assert!(lowest <= self.model.limit[account], "{lowest}");
+    }
+
     async fn step(&mut self) {
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..22) {
             0..5 => self.deduct().await,
             5..8 => self.reserve().await,
             8..10 => self.commit().await,
@@ -348,12 +388,15 @@ impl Run {
                 self.credit(account).await;
             }
             17 => self.lease().await,
+            18 => self.freeze().await,
+            19 => self.limit().await,
             _ => self.report().await,
         }
     }
 
     async fn compare(&self) {
-        let sql = "SELECT user_id, CAST(balance * 100 AS SIGNED), CAST(held * 100 AS SIGNED) FROM user_balance";
+        let sql = "SELECT user_id, CAST(balance * 100 AS SIGNED), CAST(held * 100 AS SIGNED),
+            CAST(credit_limit * 100 AS SIGNED), frozen_at IS NOT NULL FROM user_balance";
         let mut rows = self.farebox.database.rows(sql).await;
         let sql = "SELECT user_id, service_name, used_quota, held_quota FROM free_quota";
         rows.extend(self.farebox.database.rows(sql).await);

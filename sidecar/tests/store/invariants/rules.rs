@@ -31,7 +31,7 @@ const TABLES: [&str; 10] = [
 
 /// Guards of the schema that keep rows from breaking a rule at all.
 const GUARDS: [(&str, &str); 3] = [
-    ("user_balance", "ck_user_balance_held"),
+    ("user_balance", "ck_user_balance_limit"),
     ("free_quota", "ck_free_quota_total"),
     ("free_quota", "ck_free_quota_parts"),
 ];

@@ -1,6 +1,6 @@
 //! One message: usage is settled, units are granted, the reply is kept for repeats.
 
-use farebox_core::grant::{Ask, Decision, Split, decide};
+use farebox_core::grant::{Ask, Decision, Funds, Split, decide};
 use farebox_core::lease::{Lease, Usage};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{
@@ -74,7 +74,9 @@ impl Memory {
         let is_over = terms.not_after <= self.now_ms;
         let gave_back = settled.released != Split::NONE;
         let ttl_ms = self.ttl_ms(terms.not_after);
-        let recall = units.open && is_idle && (is_over || (terms.recall && !gave_back));
+        let is_frozen = self.frozen.contains(terms.key.account.as_str());
+        let stays_recalled = is_frozen || (terms.recall && !gave_back);
+        let recall = units.open && is_idle && (is_over || stays_recalled);
         let reclaim_at = self.now_ms + 2 * TTL_MS;
         self.terms.insert(lease, Terms { in_flight, recall, reclaim_at, ..terms });
         let ttl_ms = if units.open { ttl_ms } else { 0 };
@@ -91,6 +93,9 @@ impl Memory {
         epoch: u64,
         want: &Want,
     ) -> Result<Grant, Box<Refusal>> {
+        if self.frozen.contains(want.key.account.as_str()) {
+            return Err(Box::new(self.refusal(want, 190_104, false)));
+        }
         let current = self.current_lease(request, epoch, want);
         let mut decision = self.decide(want, current);
         if decision == Decision::Short {
@@ -181,7 +186,6 @@ impl Memory {
     /// What other leases hold unused is recalled for a call that waits, when it would be enough.
     fn recall_or_refuse(&mut self, want: &Want, current: Option<u64>) -> Refusal {
         let mut funds = self.funds(&want.key);
-        let available = funds.available;
         let mut holders = Vec::new();
         for (lease, row, terms) in self.open_leases() {
             if row.account != want.key.account.as_str() || Some(lease) == current {
@@ -202,14 +206,19 @@ impl Memory {
         for lease in holders.into_iter().filter(|_| soon && want.waiting) {
             self.terms.get_mut(&lease).expect("it is open").recall = true;
         }
+        self.refusal(want, 190_102, soon)
+    }
+
+    fn refusal(&mut self, want: &Want, code: u32, soon: bool) -> Refusal {
+        let Funds { available, price, .. } = self.funds(&want.key);
         Refusal {
             key: want.key.clone(),
-            min: want.min,
+            min: if code == 190_104 { 1 } else { want.min },
             soon,
-            code: 190_102,
+            code,
             retry_after_ms: if soon { 50 } else { 1_000 },
             available,
-            price: funds.price,
+            price,
             free_quota: self.free_quota(want),
         }
     }

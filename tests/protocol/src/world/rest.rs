@@ -68,6 +68,9 @@ impl<S: Sidecar> World<S> {
 
     /// M4: an account that has units left is not refused, and spends exactly what it has.
     pub(super) fn spend_the_rest(&mut self) -> Rule {
+        for (account, _) in ACCOUNTS {
+            self.freeze(account, false);
+        }
         // The sidecar counts as away for a while after a loss, and refusals are remembered.
         self.pass(4 * SYNC_INTERVAL_MS);
         self.deliver_all()?;

@@ -24,6 +24,13 @@ pub(super) fn refused(
             "{remaining_free} of this month's {total} free units are left, this request takes {units}, and the service cannot be paid for; wait for the reset, then send it under a new key"
         ),
         (Code::UnknownService, language) => unknown_service(service, language),
+        (Code::AccountFrozen, Language::Chinese) => {
+            "账户已被冻结，余额和免费额度均不可用；请联系服务商解冻后换用新的 key 重试".to_owned()
+        }
+        (Code::AccountFrozen, Language::English) => {
+            "the account is frozen: neither its money nor its free units can be used; have the operator thaw it, then send it under a new key"
+                .to_owned()
+        }
         (_, Language::Chinese) => {
             format!("可用余额: {available}，本次请求需要: {cost}；请充值后换用新的 key 重试")
         }

@@ -2,6 +2,7 @@
 
 use farebox_core::call::{CheckReply, DeductReply, DeductRequest, Reason, Shortfall};
 use farebox_core::charge::{self, Cost, PaidBy, Verdict};
+use farebox_core::code::Code;
 use farebox_core::grant::Funds;
 use farebox_core::wire::LeaseKey;
 
@@ -26,8 +27,8 @@ pub(super) enum Cover {
     Enough(Cost),
     /// Enough, once gateways have given back what they do not use.
     Recalled,
-    /// Not enough.
-    Lacking(Funds),
+    /// Not, and why; with what nothing holds.
+    Refused(Code, Funds),
 }
 
 impl Round<'_> {
@@ -42,7 +43,7 @@ impl Round<'_> {
         match self.cover(&case, *count)? {
             Cover::Enough(cost) => self.charge(&case, cost),
             Cover::Recalled => Ok(Decided::Recalled),
-            Cover::Lacking(funds) => Ok(self.refuse(&case, funds, *count)),
+            Cover::Refused(code, funds) => Ok(self.refuse(&case, code, funds, *count)),
         }
     }
 
@@ -68,7 +69,7 @@ impl Round<'_> {
         let cover = self.cover(&case, count)?;
         let funds = funds::own(&self.books, &case.quota, case.terms.price)?;
         let reachable = match cover {
-            Cover::Enough(_) | Cover::Lacking(_) => funds,
+            Cover::Enough(_) | Cover::Refused(..) => funds,
             Cover::Recalled => self.pool(&case).added_to(funds),
         };
         self.check_reply(&case, funds, reachable, count)
@@ -81,12 +82,17 @@ impl Round<'_> {
         reachable: Funds,
         count: u64,
     ) -> Result<CheckReply, StoreError> {
+        let is_frozen = self.books.is_frozen(&case.quota.account)?;
         let (allowed, reason, cost) = match charge::decide(reachable, count) {
-            Verdict::Payable(Cost { units, amount }) => (true, PaidBy::of(units).into(), amount),
-            Verdict::Short => {
-                let priced = funds.price.is_some();
-                let reason =
-                    if priced { Reason::InsufficientBalance } else { Reason::InsufficientQuota };
+            Verdict::Payable(Cost { units, amount }) if !is_frozen => {
+                (true, PaidBy::of(units).into(), amount)
+            }
+            Verdict::Payable(_) | Verdict::Short => {
+                let reason = match funds.price {
+                    _ if is_frozen => Reason::AccountFrozen,
+                    Some(_) => Reason::InsufficientBalance,
+                    None => Reason::InsufficientQuota,
+                };
                 (false, reason, charge::cost_of(funds, count))
             }
         };
@@ -109,11 +115,15 @@ impl Round<'_> {
         Case { quota: self.quota(&key.account, &key.service), terms: self.prices.terms(key) }
     }
 
-    /// Looks for units that cover a call: what nothing holds, then what ran out, then what gateways hold unused.
+    /// Looks for units that cover a call: what nothing holds, then what ran out, then what gateways hold unused. A frozen
+    /// account has none.
     pub(super) fn cover(&mut self, case: &Case, units: u64) -> Result<Cover, StoreError> {
         let Case { quota, terms } = case;
         let account = &quota.account;
         let mut funds = funds::own(&self.books, quota, terms.price)?;
+        if self.books.is_frozen(account)? {
+            return Ok(Cover::Refused(Code::AccountFrozen, funds));
+        }
         if charge::decide(funds, units) == Verdict::Short {
             if !self.claims.contains(account) {
                 self.short.insert(account.clone());
@@ -126,7 +136,7 @@ impl Round<'_> {
         }
         let pool = self.pool(case);
         if charge::decide(pool.added_to(funds), units) == Verdict::Short {
-            return Ok(Cover::Lacking(funds));
+            return Ok(Cover::Refused(charge::code_of_short(terms.price), funds));
         }
         pool.recall(&mut self.books)?;
         Ok(Cover::Recalled)
@@ -159,9 +169,8 @@ impl Round<'_> {
     }
 
     /// Says what there is and what it takes.
-    pub(super) fn refuse(&self, case: &Case, funds: Funds, units: u64) -> Decided {
+    pub(super) fn refuse(&self, case: &Case, code: Code, funds: Funds, units: u64) -> Decided {
         let Case { quota, terms } = case;
-        let code = charge::code_of_short(terms.price);
         Decided::Answer(Outcome::Refused(Refusal {
             code: code.number(),
             shortfall: Shortfall {

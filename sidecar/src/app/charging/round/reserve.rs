@@ -42,9 +42,9 @@ impl Round<'_> {
         let cost = match self.cover(&case, wanted)? {
             Cover::Enough(cost) => cost,
             Cover::Recalled => return Ok(Decided::Recalled),
-            Cover::Lacking(funds) => {
+            Cover::Refused(code, funds) => {
                 let price = if basis == Basis::Amount { None } else { case.terms.price };
-                return Ok(self.refuse(&case, funds, wanted).with_price(price));
+                return Ok(self.refuse(&case, code, funds, wanted).with_price(price));
             }
         };
         let quota = self.quota(user_id, service);

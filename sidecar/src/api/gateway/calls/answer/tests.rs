@@ -150,6 +150,18 @@ async fn refusals_are_told_in_the_callers_language() {
             403,
             "服务 asset 既无价格也无免费额度；请更正服务名称，或联系服务商",
         ),
+        (
+            Code::AccountFrozen,
+            English,
+            403,
+            "the account is frozen: neither its money nor its free units can be used; have the operator thaw it, then send it under a new key",
+        ),
+        (
+            Code::AccountFrozen,
+            Chinese,
+            403,
+            "账户已被冻结，余额和免费额度均不可用；请联系服务商解冻后换用新的 key 重试",
+        ),
     ] {
         let seen = seen(language, refusal(code)).await;
         assert_eq!((seen.status, seen.body["detail"].as_str()), (status, Some(detail)));

@@ -1,0 +1,77 @@
+//! `POST /admin/v1/accounts/{account}/credit-limit`.
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::post;
+use farebox_core::code::{Code, Language};
+use farebox_core::problem::Problem;
+use serde::Deserialize;
+
+use super::ACTOR;
+use super::accounts::{invalid, named};
+use crate::api::amount::Amount;
+use crate::api::body::{self, Limit};
+use crate::api::reply::{self, language, problem};
+use crate::app::{App, CreditLimit, CreditLimitError};
+
+/// The largest body.
+const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the limit alone" };
+
+/// The member that says how much.
+const FIELD: &str = "credit_limit";
+
+pub(super) fn routes(app: App) -> Router {
+    Router::new().route("/admin/v1/accounts/{account}/credit-limit", post(set)).with_state(app)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    credit_limit: Amount,
+    reason: String,
+}
+
+async fn set(State(app): State<App>, Path(account): Path<String>, request: Request) -> Response {
+    let language = language(request.headers());
+    let new = match read(&account, request, language).await {
+        Ok(new) => new,
+        Err(refusal) => return *refusal,
+    };
+    // What has begun is finished, whether or not the operator still waits.
+    let task = tokio::spawn(async move { app.set_credit_limit(&new).await });
+    match task.await {
+        Ok(Ok(outcome)) => reply::value(StatusCode::OK, &outcome, language),
+        Ok(Err(err)) => failed(language, &err),
+        Err(err) => {
+            tracing::error!(error = %err, "a credit limit was not set to the end");
+            reply::internal(language)
+        }
+    }
+}
+
+async fn read(
+    account: &str,
+    request: Request,
+    language: Language,
+) -> Result<CreditLimit, Box<Response>> {
+    let account = named(account, language)?;
+    let (head, body) = request.into_parts();
+    let body = body::read(&head.headers, body, LIMIT, language).await?;
+    let Body { credit_limit, reason } =
+        body::parse(&body).map_err(|malformed| Box::new(malformed.into_response(language)))?;
+    Ok(CreditLimit { account, limit: credit_limit.0, reason, actor: ACTOR.to_owned() })
+}
+
+fn failed(language: Language, err: &CreditLimitError) -> Response {
+    match err {
+        CreditLimitError::Store(store) => reply::store_failed(language, store),
+        CreditLimitError::Length(text) => invalid(language, text.field, &err.to_string()),
+        CreditLimitError::Negative { .. } => invalid(language, FIELD, &err.to_string()),
+        CreditLimitError::InUse { .. } => {
+            let refusal = Problem::new(Code::Conflict, language, err.to_string());
+            problem(language, refusal.with_field(FIELD))
+        }
+    }
+}
