@@ -22,6 +22,7 @@ mod audit;
 mod invariants;
 mod orders;
 mod prices;
+mod quotas;
 
 /// The exposition format of Prometheus, as its servers ask for it.
 const METRICS_TYPE: HeaderValue =
@@ -52,6 +53,7 @@ pub(super) fn routes(operators: Operators) -> Router {
     let routes = routes.merge(audit::routes(operators.app.clone()));
     let routes = routes.merge(accounts::routes(operators.app.clone()));
     let routes = routes.merge(prices::routes(operators.app.clone()));
+    let routes = routes.merge(quotas::routes(operators.app.clone()));
     let guarded = guard(routes, operators.tokens.clone());
     let open = Router::new()
         .route("/readyz", get(readyz))

@@ -222,7 +222,8 @@ fn quota_views(app: &App, quotas: Vec<Quota>, month: &str) -> Vec<FreeQuotaView>
     });
     let mut views: BTreeMap<String, FreeQuotaView> =
         untouched.map(|view| (view.service.clone(), view)).collect();
-    for quota in quotas {
+    // A row that was made ahead and is not used yet counts as none.
+    for quota in quotas.into_iter().filter(|quota| !quota.is_prepared()) {
         let view = FreeQuotaView {
             service: quota.key.service.to_string(),
             month: month.to_owned(),

@@ -5,7 +5,7 @@ use std::io;
 use super::threads::ThreadsError;
 use crate::app::{
     AccountsError, AuditError, CreditError, ImportError, NotReady, OrdersError, PricesError,
-    RefundError,
+    QuotasError, RefundError,
 };
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
@@ -56,6 +56,8 @@ pub(super) enum Failure {
     #[error(transparent)]
     Prices(#[from] PricesError),
     #[error(transparent)]
+    Quotas(#[from] QuotasError),
+    #[error(transparent)]
     Import(#[from] ImportError),
     #[error("violations: {count}; the first is {first}")]
     Violations { count: usize, first: String },
@@ -86,6 +88,7 @@ impl Failure {
             Self::Refund(err) => of_refund(err),
             Self::Prices(err) => of_prices(err),
             Self::Import(err) => of_import(err),
+            Self::Quotas(err) => of_quotas(err),
             Self::NoAccount(_)
             | Self::NothingToExplain(_)
             | Self::Violations { .. }
@@ -176,6 +179,14 @@ fn of_prices(err: &PricesError) -> u8 {
         | PricesError::Negative { .. }
         | PricesError::Past { .. }
         | PricesError::Length(_) => super::EXIT_USAGE,
+    }
+}
+
+fn of_quotas(err: &QuotasError) -> u8 {
+    match err {
+        QuotasError::Store(err) => of_store(err),
+        QuotasError::NoAccount { .. } => EXIT_FAILURE,
+        QuotasError::Unknown { .. } | QuotasError::Length(_) => super::EXIT_USAGE,
     }
 }
 
