@@ -13,8 +13,9 @@ use farebox_core::wire::SyncRequest;
 use tokio::time::Instant;
 
 pub use crate::app::account::{
-    AccountView, FreeQuotaView, MovementView, OwnAccountView, Period, RecordFilter, RecordPage,
-    RecordView, ServiceUsageView, StatementView, StatsView, SummaryView, UsageView, ViewError,
+    AccountStanding, AccountView, Found, FreeQuotaView, MovementView, OwnAccountView, Period,
+    RecordFilter, RecordPage, RecordView, ServiceUsageView, StatementView, StatsView, SummaryView,
+    UsageView, ViewError,
 };
 pub use crate::app::accounts::{AccountFilter, AccountLine, AccountPage, AccountsError};
 pub use crate::app::audit::{AuditError, AuditFilter, AuditPage, AuditView};
@@ -182,6 +183,11 @@ impl App {
     /// What an account has; `None` when there is no such account.
     pub async fn account(&self, account: &AccountId) -> Result<Option<AccountView>, StoreError> {
         account::view(self, account).await
+    }
+
+    /// What accounts have, in order of the names; with a few statements in all.
+    pub async fn find_accounts(&self, accounts: &[AccountId]) -> Result<Vec<Found>, StoreError> {
+        account::many::find(self, accounts).await
     }
 
     /// What a user has; an account that does not exist yet has nothing. Never writes.

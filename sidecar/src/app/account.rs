@@ -15,10 +15,12 @@ use crate::store::billing_record::{self, Record};
 use crate::store::free_quota::{self, Quota};
 use crate::store::{self, StoreError, user_balance};
 
+pub(super) mod many;
 pub(super) mod records;
 pub(super) mod statement;
 pub(super) mod stats;
 
+pub use self::many::{AccountStanding, Found};
 pub use self::records::{RecordFilter, RecordPage};
 pub use self::statement::{MovementView, StatementView};
 pub use self::stats::{Period, ServiceUsageView, StatsView, SummaryView, UsageView};

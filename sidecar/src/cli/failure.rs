@@ -36,6 +36,8 @@ pub(super) enum Failure {
     Serve(#[from] ServeError),
     #[error("there is no account {0}; it begins with its first call or credit")]
     NoAccount(String),
+    #[error("the rows of account {0} cannot be read; a line above says which: repair them")]
+    Unreadable(String),
     #[error(
         "there is no billing record, lease, reservation, order or refund \"{0}\"; `farebox account show` and `farebox orders list` tell ids"
     )]
@@ -90,6 +92,7 @@ impl Failure {
             Self::Import(err) => of_import(err),
             Self::Quotas(err) => of_quotas(err),
             Self::NoAccount(_)
+            | Self::Unreadable(_)
             | Self::NothingToExplain(_)
             | Self::Violations { .. }
             | Self::Output(_)

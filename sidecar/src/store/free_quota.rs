@@ -128,6 +128,28 @@ pub(crate) async fn find_month(
     read_all(&rows, OnCorrupt::Fail, read)
 }
 
+/// Reads the rows of accounts and a month, by account and service.
+pub(crate) async fn find_month_of(
+    connection: &mut MySqlConnection,
+    accounts: &[&AccountId],
+    month: &str,
+) -> Result<Vec<Quota>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT free_quota.free_quota_id, free_quota.user_id, free_quota.service_name, free_quota.reset_month,
+                free_quota.total_quota, free_quota.used_quota, free_quota.held_quota, free_quota.fence, free_quota.prepared
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
+         )) AS wanted
+         STRAIGHT_JOIN free_quota FORCE INDEX (uk_user_service_month)
+           ON free_quota.user_id = wanted.account AND free_quota.reset_month = ?",
+    )
+    .bind(json(&accounts))
+    .bind(month)
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, OnCorrupt::Skip, read)
+}
+
 /// Creates rows. The account is locked, so nobody else creates the same ones, unless through another node of a cluster.
 pub(crate) async fn create(
     connection: &mut MySqlConnection,
