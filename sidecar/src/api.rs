@@ -13,6 +13,7 @@ pub use self::public::Public;
 use self::reply::{language, problem};
 pub use self::token::Tokens;
 
+mod accounts;
 mod admin;
 mod amount;
 mod body;

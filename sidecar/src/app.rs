@@ -13,8 +13,9 @@ use farebox_core::wire::SyncRequest;
 use tokio::time::Instant;
 
 pub use crate::app::account::{
-    AccountView, FreeQuotaView, MovementView, OwnAccountView, Period, RecordFilter, RecordPage,
-    RecordView, ServiceUsageView, StatementView, StatsView, SummaryView, UsageView, ViewError,
+    AccountStanding, AccountView, Found, FreeQuotaView, MovementView, OwnAccountView, Period,
+    RecordFilter, RecordPage, RecordView, ServiceUsageView, StatementView, StatsView, SummaryView,
+    UsageView, ViewError,
 };
 pub use crate::app::accounts::{AccountFilter, AccountLine, AccountPage, AccountsError};
 pub use crate::app::audit::{AuditError, AuditFilter, AuditPage, AuditView};
@@ -34,8 +35,10 @@ pub use crate::app::prices::PriceView;
 pub use crate::app::prices::change::{
     PriceChange, PriceDifference, PricePlan, PricesError, Repriced, Repricing,
 };
+pub use crate::app::quotas::apply::{QuotaChanges, QuotaFilter, QuotasError, ServiceQuotaChanges};
 pub use crate::app::sync::SyncError;
 pub use crate::app::texts::LengthError;
+pub use crate::app::warm::Warmed;
 use crate::cache::Cache;
 use crate::events::EventSender;
 use crate::metrics::Services;
@@ -60,11 +63,13 @@ mod invariants;
 mod orders;
 mod outbox;
 mod prices;
+mod quotas;
 mod reclaim;
 mod standing;
 mod sync;
 mod terms;
 mod texts;
+mod warm;
 
 /// What the operator decided, as far as the use cases need it.
 #[derive(Debug, Clone)]
@@ -182,6 +187,11 @@ impl App {
     /// What an account has; `None` when there is no such account.
     pub async fn account(&self, account: &AccountId) -> Result<Option<AccountView>, StoreError> {
         account::view(self, account).await
+    }
+
+    /// What accounts have, in order of the names; with a few statements in all.
+    pub async fn find_accounts(&self, accounts: &[AccountId]) -> Result<Vec<Found>, StoreError> {
+        account::many::find(self, accounts).await
     }
 
     /// What a user has; an account that does not exist yet has nothing. Never writes.
@@ -373,6 +383,32 @@ impl App {
         actor: &str,
     ) -> Result<PricePlan, PricesError> {
         prices::change::apply(self, change, reason, actor).await
+    }
+
+    /// What it would change to have this month's free quotas follow the settings.
+    pub async fn plan_quotas(&self, filter: &QuotaFilter) -> Result<QuotaChanges, QuotasError> {
+        quotas::apply::plan(self, filter).await
+    }
+
+    /// Has this month's free quotas follow the settings, none below what is used and held; what changed.
+    pub async fn apply_quotas(
+        &self,
+        filter: &QuotaFilter,
+        reason: &str,
+        actor: &str,
+    ) -> Result<QuotaChanges, QuotasError> {
+        quotas::apply::apply(self, filter, reason, actor).await
+    }
+
+    /// Makes free quotas of the month to come ahead of it; how many. Ends early once `go_on` says no. Does nothing while there
+    /// is time, or while another sidecar does it.
+    pub async fn prepare_quotas(&self, go_on: impl Fn() -> bool) -> Result<u64, StoreError> {
+        quotas::prepare::run(self, go_on).await
+    }
+
+    /// Has the database read the rows of the accounts that changed most recently, so many at most. Writes nothing.
+    pub async fn warm(&self, accounts: u32) -> Result<Warmed, StoreError> {
+        warm::run(self, accounts).await
     }
 
     /// The whole chain of what this id names: a billing record, a lease, a reservation, an order; empty when there is none.

@@ -38,6 +38,29 @@ impl Month {
     }
 }
 
+/// A month that is about to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Coming {
+    /// `YYYY-MM` of the month that `now` falls into.
+    pub(crate) current: String,
+    /// `YYYY-MM` of the one after it.
+    pub(crate) next: String,
+    /// When the local day began.
+    pub(crate) day_began: DateTime<Utc>,
+}
+
+/// The month that begins within so many days; `None` earlier. The last day of a month is one day before.
+pub(crate) fn coming_month(now: DateTime<Utc>, days: u64, time_zone: Tz) -> Option<Coming> {
+    let (current, today) = (Month::at(now, time_zone), day_of(now, time_zone));
+    let (_, first_of_next) = days_of_month(&current.text)?;
+    let is_near = first_of_next.checked_sub_days(Days::new(days)).is_some_and(|day| day <= today);
+    is_near.then(|| Coming {
+        current: current.text,
+        next: first_of_next.format("%Y-%m").to_string(),
+        day_began: start_of(today, time_zone),
+    })
+}
+
 /// The day that `now` falls into, in the billing time zone.
 pub(crate) fn day_of(now: DateTime<Utc>, time_zone: Tz) -> NaiveDate {
     now.with_timezone(&time_zone).date_naive()
@@ -140,5 +163,70 @@ mod tests {
             let expected = expected.map(|(from, to)| (from.to_owned(), to.to_owned()));
             assert_eq!(days, expected, "{text}");
         }
+    }
+
+    fn coming(now: &str, time_zone: Tz) -> String {
+        match coming_month(now.parse().unwrap(), 3, time_zone) {
+            Some(Coming { current, next, day_began }) => {
+                format!("{current}, then {next}; today since {day_began}")
+            }
+            None => "none".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_month_to_come_is_the_very_next_one_from_three_days_before_it() {
+        let utc = chrono_tz::UTC;
+        for (now, expected) in [
+            // Neither of the last days of January leads to March.
+            ("2026-01-28T23:59:59Z", "none"),
+            ("2026-01-29T00:00:00Z", "2026-01, then 2026-02; today since 2026-01-29 00:00:00 UTC"),
+            ("2026-01-30T12:00:00Z", "2026-01, then 2026-02; today since 2026-01-30 00:00:00 UTC"),
+            ("2026-01-31T23:59:59Z", "2026-01, then 2026-02; today since 2026-01-31 00:00:00 UTC"),
+            ("2026-02-01T00:00:00Z", "none"),
+            // Three days before the end of February, in a leap year and in another one.
+            ("2026-02-25T23:59:59Z", "none"),
+            ("2026-02-26T00:00:00Z", "2026-02, then 2026-03; today since 2026-02-26 00:00:00 UTC"),
+            ("2028-02-26T23:59:59Z", "none"),
+            ("2028-02-27T00:00:00Z", "2028-02, then 2028-03; today since 2028-02-27 00:00:00 UTC"),
+            ("2028-02-29T12:00:00Z", "2028-02, then 2028-03; today since 2028-02-29 00:00:00 UTC"),
+            ("2026-12-31T12:00:00Z", "2026-12, then 2027-01; today since 2026-12-31 00:00:00 UTC"),
+        ] {
+            assert_eq!(coming(now, utc), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn the_month_to_come_is_that_of_the_billing_time_zone() {
+        let shanghai = chrono_tz::Asia::Shanghai;
+        for (now, expected) in [
+            ("2026-11-27T15:59:59.999Z", "none"),
+            ("2026-11-27T16:00:00Z", "2026-11, then 2026-12; today since 2026-11-27 16:00:00 UTC"),
+            (
+                "2026-11-30T15:59:59.999Z",
+                "2026-11, then 2026-12; today since 2026-11-29 16:00:00 UTC",
+            ),
+            ("2026-11-30T16:00:00Z", "none"),
+        ] {
+            assert_eq!(coming(now, shanghai), expected, "{now}");
+        }
+        // Clocks go back in Berlin on 2026-10-25, and forward on 2026-03-29: 25 and 23 hours.
+        let berlin = chrono_tz::Europe::Berlin;
+        for (now, expected) in [
+            ("2026-10-28T22:59:59Z", "none"),
+            ("2026-10-28T23:00:00Z", "2026-10, then 2026-11; today since 2026-10-28 23:00:00 UTC"),
+            ("2026-03-28T22:59:59Z", "none"),
+            ("2026-03-28T23:00:00Z", "2026-03, then 2026-04; today since 2026-03-28 23:00:00 UTC"),
+            ("2026-03-29T22:00:00Z", "2026-03, then 2026-04; today since 2026-03-29 22:00:00 UTC"),
+        ] {
+            assert_eq!(coming(now, berlin), expected, "{now}");
+        }
+        // Asunción's October of 2017 began at one in the morning.
+        let asuncion = chrono_tz::America::Asuncion;
+        assert_eq!(
+            coming("2017-10-01T03:59:59Z", asuncion),
+            "2017-09, then 2017-10; today since 2017-09-30 04:00:00 UTC"
+        );
+        assert_eq!(coming("2017-10-01T04:00:00Z", asuncion), "none");
     }
 }

@@ -28,8 +28,10 @@ mod invariants;
 mod lint;
 mod orders;
 mod prices;
+mod quotas;
 mod table;
 mod threads;
+mod warm;
 
 const EXIT_USAGE: u8 = 64;
 
@@ -73,6 +75,11 @@ enum Command {
     /// Look at prices and change them.
     #[command(subcommand)]
     Prices(prices::PricesCommand),
+    /// Have this month's free quotas follow the configuration.
+    #[command(subcommand)]
+    Quotas(quotas::QuotasCommand),
+    /// Have the database read what first calls will ask for, after it was started or switched over; changes nothing.
+    Warm(warm::WarmArgs),
     /// Tell why something stands in the books: its lease or request, message, price, ledger entries, refunds.
     Explain {
         /// The id of a billing record, a lease, a reservation, an order or a refund; `account show` lists those of a user.
@@ -171,6 +178,10 @@ async fn execute_command(
         Command::Prices(command) => {
             with_app(config, async |app| prices::execute(command, app).await).await
         }
+        Command::Quotas(command) => {
+            with_app(config, async |app| quotas::execute(command, app).await).await
+        }
+        Command::Warm(args) => with_app(config, async |app| warm::execute(args, app).await).await,
         Command::Errors(command) => errors::execute(&command),
         Command::Lint(args) => lint::execute(&args, path),
         Command::ExplainRoute(args) => explain_route::execute(&args, path),

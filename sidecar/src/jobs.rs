@@ -24,6 +24,9 @@ const INVARIANTS_EVERY: Duration = Duration::from_secs(60);
 /// How often the database is asked for what gateways hold and who runs low.
 const STANDING_EVERY: Duration = Duration::from_secs(30);
 
+/// How often it is looked whether free quotas of the month to come are to be made.
+const QUOTAS_EVERY: Duration = Duration::from_secs(60);
+
 /// Runs the jobs until `shutdown` turns true, or its sender is gone, and leaves them to other sidecars. A failure is logged,
 /// and the next round tries again.
 pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
@@ -34,6 +37,7 @@ pub async fn run(app: App, shutdown: watch::Receiver<bool>) {
         refunds(app.clone(), shutdown.clone()),
         events(app.clone(), shutdown.clone()),
         invariants(app.clone(), shutdown.clone()),
+        quotas(app.clone(), shutdown.clone()),
         standing(app.clone(), shutdown),
     );
     if let Err(err) = app.release_jobs().await {
@@ -97,6 +101,21 @@ async fn events(app: App, mut shutdown: watch::Receiver<bool>) {
             Ok(Deliveries { is_full: true, .. }) => clock.reset_immediately(),
             Ok(_) => {}
             Err(err) => tracing::error!(error = %err, "events were not delivered"),
+        }
+    }
+}
+
+async fn quotas(app: App, mut shutdown: watch::Receiver<bool>) {
+    let mut clock = clock(QUOTAS_EVERY);
+    let observer = shutdown.clone();
+    let go_on = || !*observer.borrow() && observer.has_changed().is_ok();
+    while ticked(&mut clock, &mut shutdown).await {
+        match app.prepare_quotas(&go_on).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "made free quotas of the month to come"),
+            Err(err) => {
+                tracing::error!(error = %err, "free quotas of the month to come were not made")
+            }
         }
     }
 }

@@ -15,6 +15,7 @@
 //! | `lease.rs` | leases that were taken back from silent gateways |
 //! | `sync.rs` | gateways' messages: items, grants, what was left out |
 //! | `overload.rs` | requests and connections that were turned away |
+//! | `quota.rs` | free quotas of the month to come |
 //! | `invariant.rs` | rows that break an invariant, and when they were checked |
 
 use std::fmt;
@@ -74,6 +75,7 @@ mod charging;
 mod invariant;
 mod lease;
 mod overload;
+mod quota;
 mod recharge;
 mod standing;
 mod sync;
@@ -94,6 +96,7 @@ pub use self::invariant::{
 };
 pub use self::lease::lease_lost;
 pub use self::overload::{ListenerName, Shed, accept_failed, connections, shed};
+pub use self::quota::{quotas_prepared, quotas_prepared_at, quotas_unprepared};
 pub use self::recharge::{
     CallbackResult, CreditSource, PaymentCall, PaymentCallResult, RechargeOperation,
     RechargeStatus, RefundStatus, anomaly, callback, credit_delay, order, order_create_duration,
@@ -188,6 +191,7 @@ fn all_counters() -> impl Iterator<Item = &'static Counter> {
         lease::COUNTERS,
         sync::COUNTERS,
         overload::COUNTERS,
+        quota::COUNTERS,
     ];
     areas.into_iter().flatten().chain(&AMOUNTS)
 }
@@ -234,6 +238,7 @@ fn register() {
     lease::register();
     sync::register();
     overload::register();
+    quota::register();
 }
 
 fn counters(name: &'static str, label: &'static str, words: impl Iterator<Item = &'static str>) {

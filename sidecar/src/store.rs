@@ -24,6 +24,7 @@ pub(crate) mod column;
 mod error;
 pub(crate) mod explain;
 pub(crate) mod free_quota;
+pub(crate) mod free_quota_run;
 pub(crate) mod gateway;
 pub(crate) mod idempotency_key;
 pub mod invariant;

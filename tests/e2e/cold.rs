@@ -13,7 +13,7 @@ const ACCOUNTS: u64 = 50_000;
 const CALLERS: u64 = 300;
 
 /// Fills a table with rows numbered from 0; MySQL has no table of numbers.
-fn numbered(insert: &str, columns: &str, count: u64) -> String {
+pub(crate) fn numbered(insert: &str, columns: &str, count: u64) -> String {
     format!(
         "{insert} WITH RECURSIVE digit AS (SELECT 0 AS n UNION ALL SELECT n + 1 FROM digit WHERE n < 99),
            number AS (SELECT a.n + 100 * b.n + 10000 * c.n AS n FROM digit a, digit b, digit c)

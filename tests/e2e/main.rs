@@ -26,6 +26,7 @@ mod overload;
 mod payment_service;
 mod payment_tls;
 mod processes;
+mod quotas;
 mod recharge;
 mod redirects;
 mod routes;

@@ -24,6 +24,7 @@ mod freeze;
 mod invariants;
 mod orders;
 mod prices;
+mod quotas;
 
 /// The exposition format of Prometheus, as its servers ask for it.
 const METRICS_TYPE: HeaderValue =
@@ -56,6 +57,7 @@ pub(super) fn routes(operators: Operators) -> Router {
     let routes = routes.merge(freeze::routes(operators.app.clone()));
     let routes = routes.merge(credit_limit::routes(operators.app.clone()));
     let routes = routes.merge(prices::routes(operators.app.clone()));
+    let routes = routes.merge(quotas::routes(operators.app.clone()));
     let guarded = guard(routes, operators.tokens.clone());
     let open = Router::new()
         .route("/readyz", get(readyz))

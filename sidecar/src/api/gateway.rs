@@ -5,6 +5,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `sync.rs` | what a gateway says and hears |
+//! | `accounts.rs` | what many users have |
 //! | `calls.rs` | check, deduct, reserve, commit, release, refund |
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use self::sync::SYNCS_IN_FLIGHT_MAX;
 use super::token::Tokens;
 use crate::app::App;
 
+mod accounts;
 mod calls;
 mod sync;
 
@@ -64,5 +66,9 @@ pub(super) struct Slots {
 }
 
 pub(super) fn routes(gateways: Gateways) -> Router {
-    Router::new().route(SYNC_PATH, post(sync::sync)).merge(calls::routes()).with_state(gateways)
+    Router::new()
+        .route(SYNC_PATH, post(sync::sync))
+        .route(accounts::PATH, post(accounts::find))
+        .merge(calls::routes())
+        .with_state(gateways)
 }

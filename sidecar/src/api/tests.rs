@@ -27,6 +27,7 @@ mod callback;
 mod calls;
 mod orders;
 mod prices;
+mod quotas;
 mod recharge;
 mod shed;
 

@@ -15,10 +15,12 @@ use crate::store::billing_record::{self, Record};
 use crate::store::free_quota::{self, Quota};
 use crate::store::{self, StoreError, user_balance};
 
+pub(super) mod many;
 pub(super) mod records;
 pub(super) mod statement;
 pub(super) mod stats;
 
+pub use self::many::{AccountStanding, Found};
 pub use self::records::{RecordFilter, RecordPage};
 pub use self::statement::{MovementView, StatementView};
 pub use self::stats::{Period, ServiceUsageView, StatsView, SummaryView, UsageView};
@@ -257,7 +259,8 @@ fn quota_views(app: &App, quotas: Vec<Quota>, month: &str) -> Vec<FreeQuotaView>
     });
     let mut views: BTreeMap<String, FreeQuotaView> =
         untouched.map(|view| (view.service.clone(), view)).collect();
-    for quota in quotas {
+    // A row that was made ahead and is not used yet counts as none.
+    for quota in quotas.into_iter().filter(|quota| !quota.is_prepared()) {
         let view = FreeQuotaView {
             service: quota.key.service.to_string(),
             month: month.to_owned(),

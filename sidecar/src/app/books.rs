@@ -34,10 +34,12 @@ mod call;
 mod control;
 mod lost;
 mod movement;
+mod quota;
 mod tally;
 mod usage;
 
 pub(super) use movement::{Charge, Reference};
+pub(super) use quota::{NewTotal, new_total};
 pub(super) use tally::Tally;
 use usage::NewUsage;
 
@@ -366,9 +368,9 @@ impl Books {
         }
         for key in quotas {
             let total = settings.free_quotas.get(&key.service).copied().unwrap_or(0);
-            let quota = || Quota { key: key.clone(), total, used: 0, held: 0, fence: 0 };
-            self.quotas.entry(key.clone()).or_insert_with(|| Tracked::new(quota()));
+            self.quotas.entry(key.clone()).or_insert_with(|| Tracked::new(quota::new(key, total)));
         }
+        self.begin_prepared(quotas, settings);
     }
 
     /// Loads quotas and creates those that do not exist, with what the settings give.
@@ -379,6 +381,7 @@ impl Books {
         settings: &Settings,
     ) -> Result<(), StoreError> {
         self.load_quotas(tx, keys).await?;
+        self.begin_prepared(keys, settings);
         let total = |key: &QuotaKey| settings.free_quotas.get(&key.service).copied().unwrap_or(0);
         let new: Vec<NewQuota<'_>> = keys
             .iter()
@@ -390,8 +393,7 @@ impl Books {
         free_quota::create(tx, &new).await?;
         for NewQuota { key, total, .. } in new {
             self.touched.insert(key.account.clone());
-            let quota = Quota { key: key.clone(), total, used: 0, held: 0, fence: 0 };
-            self.quotas.insert(key.clone(), Tracked::new(quota));
+            self.quotas.insert(key.clone(), Tracked::new(quota::new(key, total)));
         }
         Ok(())
     }
@@ -572,6 +574,7 @@ impl Books {
             .filter(|quota| quota.is_changed())
             .map(|Tracked { stored, current }| QuotaChange {
                 key: &current.key,
+                total: current.total.wrapping_sub(stored.total).cast_signed(),
                 used: current.used.wrapping_sub(stored.used).cast_signed(),
                 held: current.held.wrapping_sub(stored.held).cast_signed(),
                 fence: current.fence,

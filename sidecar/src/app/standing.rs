@@ -5,6 +5,7 @@ use std::time::Duration;
 use farebox_core::money::Nanos;
 
 use crate::app::App;
+use crate::app::quotas::prepare;
 use crate::calendar::Month;
 use crate::metrics;
 use crate::store::standing::{Lent, Watched};
@@ -37,6 +38,7 @@ pub(super) async fn show(app: &App) -> Result<(), StoreError> {
     };
     let anomalies = standing::anomalies(&mut connection).await?;
     let jobs = standing::jobs(&mut connection).await?;
+    let quotas = prepare::progress(&mut connection, app, now).await?;
 
     metrics::lent(metrics::Lent { leases, free_units, paid_units, amount, lag, silent_gateways });
     metrics::balances_low(low);
@@ -50,6 +52,10 @@ pub(super) async fn show(app: &App) -> Result<(), StoreError> {
     metrics::anomalies(anomalies);
     for (job, until) in jobs {
         metrics::job_held_until(job, until.timestamp());
+    }
+    metrics::quotas_unprepared(quotas.unfinished);
+    if let Some(finished) = quotas.finished_at {
+        metrics::quotas_prepared_at(finished.timestamp());
     }
     let (open, idle) = app.store.open_connections();
     metrics::connections_to_database(open.saturating_sub(idle), idle);

@@ -14,6 +14,7 @@ use crate::app::{
 };
 
 mod control;
+mod many;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
@@ -31,10 +32,11 @@ pub(super) enum AccountCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Show an account's balance, its free quotas of the month and its newest records.
+    /// Show an account's balance, its free quotas of the month and its newest records; of several accounts a line each.
     Show {
-        /// The user id.
-        user: AccountId,
+        /// The user id, or several of them.
+        #[arg(required = true, value_name = "USER")]
+        users: Vec<AccountId>,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -94,7 +96,10 @@ pub(super) async fn execute(command: AccountCommand, app: &App) -> Result<(), Fa
         AccountCommand::List { prefix, limit, cursor, output } => {
             list(app, &AccountFilter { prefix, limit, cursor }, output).await
         }
-        AccountCommand::Show { user, output } => show(app, user, output).await,
+        AccountCommand::Show { users, output } => match users.as_slice() {
+            [user] => show(app, user, output).await,
+            users => many::show(app, users, output).await,
+        },
         AccountCommand::Credit { user, amount, reason, key, output } => {
             let key = key.unwrap_or_else(random_key);
             let actor = actor();
@@ -145,8 +150,8 @@ fn describe_page(page: &AccountPage) -> String {
     text
 }
 
-async fn show(app: &App, user: AccountId, output: OutputArgs) -> Result<(), Failure> {
-    let account = app.account(&user).await?;
+async fn show(app: &App, user: &AccountId, output: OutputArgs) -> Result<(), Failure> {
+    let account = app.account(user).await?;
     let account = account.ok_or_else(|| Failure::NoAccount(user.to_string()))?;
     if output.json { print_json(&account) } else { print(&describe(&account)) }
 }

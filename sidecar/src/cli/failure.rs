@@ -5,7 +5,7 @@ use std::io;
 use super::threads::ThreadsError;
 use crate::app::{
     AccountsError, AuditError, CreditError, CreditLimitError, FreezeError, ImportError, NotReady,
-    OrdersError, PricesError, RefundError,
+    OrdersError, PricesError, QuotasError, RefundError,
 };
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
@@ -38,6 +38,8 @@ pub(super) enum Failure {
     Serve(#[from] ServeError),
     #[error("there is no account {0}; it begins with its first call or credit")]
     NoAccount(String),
+    #[error("the rows of account {0} cannot be read; a line above says which: repair them")]
+    Unreadable(String),
     #[error(
         "there is no billing record, lease, reservation, order or refund \"{0}\"; `farebox account show` and `farebox orders list` tell ids"
     )]
@@ -61,6 +63,8 @@ pub(super) enum Failure {
     Refund(RefundError),
     #[error(transparent)]
     Prices(#[from] PricesError),
+    #[error(transparent)]
+    Quotas(#[from] QuotasError),
     #[error(transparent)]
     Import(#[from] ImportError),
     #[error("violations: {count}; the first is {first}")]
@@ -104,7 +108,9 @@ impl Failure {
             Self::Refund(err) => of_refund(err),
             Self::Prices(err) => of_prices(err),
             Self::Import(err) => of_import(err),
+            Self::Quotas(err) => of_quotas(err),
             Self::NoAccount(_)
+            | Self::Unreadable(_)
             | Self::NothingToExplain(_)
             | Self::Violations { .. }
             | Self::Findings { .. }
@@ -211,6 +217,14 @@ fn of_prices(err: &PricesError) -> u8 {
         | PricesError::Negative { .. }
         | PricesError::Past { .. }
         | PricesError::Length(_) => super::EXIT_USAGE,
+    }
+}
+
+fn of_quotas(err: &QuotasError) -> u8 {
+    match err {
+        QuotasError::Store(err) => of_store(err),
+        QuotasError::NoAccount { .. } => EXIT_FAILURE,
+        QuotasError::Unknown { .. } | QuotasError::Length(_) => super::EXIT_USAGE,
     }
 }
 

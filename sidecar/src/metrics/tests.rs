@@ -53,6 +53,9 @@ fn everything() {
     sync_duration(Duration::from_millis(30));
     granted(500);
     accounts();
+    quotas_prepared(3);
+    quotas_prepared_at(1_800_000_000);
+    quotas_unprepared(Duration::from_secs(60));
     standing();
     lease_lost(OnLost::Granted, 7, Nanos::new(3_500_000_000));
     invariant_violations("m1_held_money", 2);
@@ -221,6 +224,8 @@ fn every_series_but_what_the_database_knows_is_there_from_the_start() {
         "billing_outbox_pending",
         "billing_payment_anomalies",
         r#"billing_quota_low_alert{service="asset"}"#,
+        "billing_quota_prepared_timestamp_seconds",
+        "billing_quota_unprepared_seconds",
         "billing_settle_lag_seconds",
         "billing_standing_timestamp_seconds",
     ];

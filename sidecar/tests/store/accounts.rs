@@ -1,6 +1,6 @@
 //! Accounts in pages, as operators read them.
 
-use farebox_sidecar::app::{AccountFilter, AccountsError};
+use farebox_sidecar::app::{AccountFilter, AccountsError, Found};
 
 use crate::fixture::{Fixture, want};
 
@@ -100,4 +100,39 @@ async fn page_sizes_and_cursors_out_of_bounds_are_refused() {
         let answer = farebox.app.accounts(&filter).await;
         assert!(matches!(answer, Err(AccountsError::Cursor)), "{cursor}: {answer:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_names_are_looked_up_at_once_each_for_itself() {
+    let farebox = Fixture::new(&[("asset", 10)], &[("asset", "1")]).await;
+    for account in ["ann", "broken", "bob"] {
+        farebox.credit(account, "5").await;
+    }
+    farebox.gateway("edge-1").want(want("ann", "asset", 12, 12)).await.unwrap();
+    farebox
+        .database
+        .run("UPDATE user_balance SET balance = 9999999999 WHERE user_id = 'broken'")
+        .await;
+    let names = ["bob", "nobody", "ann", "broken", "bob"].map(|name| name.parse().unwrap());
+    let found = farebox.app.find_accounts(&names).await.unwrap();
+    let told = found.iter().map(|found| match found {
+        Found::Account(standing) => {
+            let quota = &standing.free_quotas[0];
+            format!(
+                "{} {}-{}={} {}/{}",
+                standing.account,
+                standing.balance,
+                standing.held,
+                standing.available,
+                quota.remaining,
+                quota.total
+            )
+        }
+        Found::Nothing => "nothing".to_owned(),
+        Found::Unreadable => "unreadable".to_owned(),
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        ["bob 5-0=5 10/10", "nothing", "ann 5-2=3 0/10", "unreadable", "bob 5-0=5 10/10"]
+    );
 }

@@ -14,6 +14,7 @@ use farebox_core::problem::Problem;
 use serde::{Deserialize, Serialize};
 
 use super::ACTOR;
+use crate::api::accounts;
 use crate::api::amount::Amount;
 use crate::api::body::{self, Limit};
 use crate::api::key;
@@ -31,6 +32,7 @@ pub(super) fn routes(app: App) -> Router {
     Router::new()
         .route("/admin/v1/accounts", get(list))
         .route("/admin/v1/accounts/{account}", get(show))
+        .route("/admin/v1/accounts:batch", post(find))
         .route("/admin/v1/adjustments", post(adjust))
         .with_state(app)
 }
@@ -68,11 +70,34 @@ async fn show(State(app): State<App>, Path(account): Path<String>, headers: Head
     match tokio::time::timeout(TIMEOUT, app.account(&account)).await {
         Ok(Ok(Some(view))) => reply::value(StatusCode::OK, &view, language),
         Ok(Ok(None)) => {
-            let detail =
-                format!("there is no account {account}; it begins with its first call or credit");
+            let detail = accounts::no_account(&account);
             problem(language, Problem::new(Code::NotFound, language, detail))
         }
         Ok(Err(err)) => reply::store_failed(language, &err),
+        Err(_) => late(language),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Names {
+    accounts: Vec<String>,
+}
+
+async fn find(State(app): State<App>, request: Request) -> Response {
+    let language = language(request.headers());
+    let (head, body) = request.into_parts();
+    let body = match body::read(&head.headers, body, accounts::BODY, language).await {
+        Ok(body) => body,
+        Err(refusal) => return *refusal,
+    };
+    let names = match body::parse::<Names>(&body) {
+        Ok(Names { accounts }) => accounts,
+        Err(malformed) => return malformed.into_response(language),
+    };
+    let answer = accounts::answer(&app, names, "accounts", language, |standing| standing);
+    match tokio::time::timeout(TIMEOUT, answer).await {
+        Ok(response) => response,
         Err(_) => late(language),
     }
 }

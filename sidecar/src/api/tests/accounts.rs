@@ -97,3 +97,52 @@ async fn freezing_and_limits_need_an_operator_and_a_reason() {
         assert_eq!((problem.status, problem.field.as_deref()), (400, Some(field)), "{path} {body}");
     }
 }
+
+#[tokio::test]
+async fn many_accounts_are_asked_for_at_once_by_operators_and_by_services() {
+    let ask = |path: &str, body: &str, token: &str| {
+        let request = Request::post(path).header("accept-language", "en");
+        showing(request.body(Body::from(body.to_owned())).unwrap(), token)
+    };
+    const OPERATORS: &str = "/admin/v1/accounts:batch";
+    const SERVICES: &str = "/internal/v1/billing/accounts";
+    let routers = || {
+        [(operators(&["good-token"]), OPERATORS, "accounts"), (gateways(), SERVICES, "user_ids")]
+    };
+    for (router, path, field) in routers() {
+        let body = format!(r#"{{"{field}": ["u"]}}"#);
+        let stranger = send(router, ask(path, &body, "Bearer wrong")).await;
+        assert_eq!((stranger.status.as_u16(), stranger.problem().code), (401, 100_104), "{path}");
+    }
+    let many = |count: usize| vec![r#""u""#; count].join(",");
+    for (names, status, detail) in [
+        ("".to_owned(), 400, Some("has 0 names; write 1 to 1000")),
+        (many(1_001), 400, Some("has 1001 names; write 1 to 1000")),
+        (many(1_000), 503, None),
+        (r#""u", 7"#.to_owned(), 400, Some("cannot be read")),
+    ] {
+        for (router, path, field) in routers() {
+            let request = ask(path, &format!(r#"{{"{field}": [{names}]}}"#), "Bearer good-token");
+            let problem = send(router, request).await.problem();
+            assert_eq!(problem.status, status, "{path}");
+            if let Some(detail) = detail {
+                assert!(problem.field.unwrap().starts_with(field), "{path}");
+                assert!(problem.detail.contains(detail), "{path}: {}", problem.detail);
+            }
+        }
+    }
+    // Names that cannot be are told one by one, and need no database.
+    for (router, path, field) in routers() {
+        let request = ask(path, &format!(r#"{{"{field}": ["", "u 1"]}}"#), "Bearer good-token");
+        let reply = send(router, request).await;
+        assert_eq!(reply.status.as_u16(), 200, "{path}");
+        let told: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        let second = &told["results"][1];
+        assert_eq!((&second["status"], &second["problem"]["code"]), (&400.into(), &100_001.into()));
+        assert_eq!(second["problem"]["field"], format!("{field}[1]"));
+        assert_eq!(
+            told["results"][0]["problem"]["detail"],
+            format!("{field}[0]: account id is empty")
+        );
+    }
+}

@@ -77,7 +77,7 @@ pub(in crate::app) struct Turns {
     /// Transactions of turns of one account.
     pub(super) alone: Semaphore,
     /// Checks that read the database.
-    pub(super) checks: Semaphore,
+    pub(in crate::app) checks: Semaphore,
 }
 
 #[derive(Debug)]

@@ -3,19 +3,15 @@
 
 use farebox_core::call::ReserveRequest;
 use farebox_sidecar::app::{App, Request};
-use farebox_sidecar::store::Store;
 
 use super::{commit, deduct, refund, release, reserve_units, told};
+use crate::clock::sidecar_at;
 use crate::database::Database;
-use crate::fixture::{Fixture, settings};
+use crate::fixture::Fixture;
 
 /// 2026-11-30 23:59:59.999 in Shanghai, and the millisecond after it, as seconds since 1970.
 const LAST_OF_NOVEMBER: &str = "1796054399.999";
 const FIRST_OF_DECEMBER: &str = "1796054400.000";
-
-/// What is asked by every new connection of users that are no administrators: theirs is the time in their name. Others
-/// that run tests on the same server are administrators, or set the same.
-const CLOCK_IN_NAME: &str = "SET timestamp = CAST(SUBSTRING_INDEX(SUBSTRING_INDEX(USER(), '@', 1), '-', -1) AS DECIMAL(16, 6))";
 
 /// A sidecar in November and one in December, on one database.
 struct Edge {
@@ -26,7 +22,6 @@ struct Edge {
 impl Edge {
     async fn new() -> Self {
         let database = Database::create().await;
-        database.run(format!("SET GLOBAL init_connect = \"{CLOCK_IN_NAME}\"")).await;
         let november = sidecar(&database, LAST_OF_NOVEMBER).await;
         let december = sidecar(&database, FIRST_OF_DECEMBER).await;
         Self { november: Fixture { database, app: november }, december }
@@ -58,18 +53,7 @@ impl Edge {
 
 /// A sidecar whose connections all have this time, for ever.
 async fn sidecar(database: &Database, time: &str) -> App {
-    let user = format!("clock-{time}");
-    for sql in [
-        format!("CREATE USER IF NOT EXISTS '{user}'@'%' IDENTIFIED BY ''"),
-        format!("GRANT ALL ON {}.* TO '{user}'@'%'", database.name),
-    ] {
-        database.run(sql).await;
-    }
-    let store = Store::connect(&database.options.clone().username(&user), 8).await.unwrap();
-    store.migrate().await.unwrap();
-    let app = App::new(store, settings(&[("asset", 10)], &[("asset", "0.1")]));
-    app.seed_prices().await.unwrap();
-    app
+    sidecar_at(database, time, &[("asset", 10)], &[("asset", "0.1")]).await
 }
 
 /// A reservation of units that lasts this long.
