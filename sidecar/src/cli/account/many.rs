@@ -51,6 +51,7 @@ fn describe(accounts: &[AccountStanding]) -> String {
         Column::Number("available"),
         Column::Number("owed"),
         Column::Text("currency"),
+        Column::Text("frozen"),
         Column::Text("remaining free units"),
     ];
     let rows = accounts.iter().map(|standing| {
@@ -58,7 +59,8 @@ fn describe(accounts: &[AccountStanding]) -> String {
             standing;
         let money = [balance, held, available, receivable].map(|amount| amount.to_string());
         let quotas = standing.free_quotas.iter().map(remaining).collect::<Vec<_>>().join(", ");
-        let rest = [currency.clone(), quotas];
+        let frozen = if standing.frozen { "frozen" } else { "-" };
+        let rest = [currency.clone(), frozen.to_owned(), quotas];
         [account.clone()].into_iter().chain(money).chain(rest).collect()
     });
     format!("{}\nfree units are those of {}\n", table(&columns, rows), first.month)
@@ -90,6 +92,8 @@ mod tests {
             held: nanos("0.5"),
             available: nanos(balance),
             receivable: nanos("0"),
+            credit_limit: nanos("0"),
+            frozen: account == "bob",
             month: "2026-11".to_owned(),
             free_quotas,
         };
@@ -98,9 +102,9 @@ mod tests {
             standing("bob", "0.001", Vec::new()),
         ];
         insta::assert_snapshot!(describe(&accounts), @r"
-        account  balance  held  available  owed  currency  remaining free units
-        ann         12.5   0.5       12.5     0  CNY       asset 6/10, mail 9/10
-        bob        0.001   0.5      0.001     0  CNY
+        account  balance  held  available  owed  currency  frozen  remaining free units
+        ann         12.5   0.5       12.5     0  CNY       -       asset 6/10, mail 9/10
+        bob        0.001   0.5      0.001     0  CNY       frozen
 
         free units are those of 2026-11
         ");
