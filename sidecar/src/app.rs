@@ -28,6 +28,7 @@ pub use crate::app::orders::{
     RefundView,
 };
 pub use crate::app::outbox::Deliveries;
+pub use crate::app::page::PageError;
 pub use crate::app::prices::PriceView;
 pub use crate::app::prices::change::{
     PriceChange, PriceDifference, PricePlan, PricesError, Repriced, Repricing,
@@ -55,6 +56,7 @@ mod funds;
 mod invariants;
 mod orders;
 mod outbox;
+mod page;
 mod prices;
 mod reclaim;
 mod standing;

@@ -35,6 +35,7 @@ pub(crate) mod lease;
 pub(crate) mod ledger_entry;
 pub(crate) mod outbox;
 mod owner;
+mod page;
 pub(crate) mod payment_anomaly;
 pub(crate) mod price_usage;
 pub(crate) mod price_version;

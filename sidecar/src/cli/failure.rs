@@ -133,7 +133,7 @@ fn of_credit(err: &CreditError) -> u8 {
 
 fn of_orders(err: &OrdersError) -> u8 {
     match err {
-        OrdersError::Limit { .. } | OrdersError::Cursor => super::EXIT_USAGE,
+        OrdersError::Page(_) => super::EXIT_USAGE,
         OrdersError::Unknown { .. } => EXIT_FAILURE,
         OrdersError::RedisAway { .. } => EXIT_UNAVAILABLE,
         OrdersError::Store(err) => of_store(err),
@@ -142,16 +142,14 @@ fn of_orders(err: &OrdersError) -> u8 {
 
 fn of_accounts(err: &AccountsError) -> u8 {
     match err {
-        AccountsError::Limit { .. } | AccountsError::Cursor => super::EXIT_USAGE,
+        AccountsError::Page(_) => super::EXIT_USAGE,
         AccountsError::Store(err) => of_store(err),
     }
 }
 
 fn of_audit(err: &AuditError) -> u8 {
     match err {
-        AuditError::Limit { .. } | AuditError::Cursor | AuditError::Since { .. } => {
-            super::EXIT_USAGE
-        }
+        AuditError::Page(_) | AuditError::Since { .. } => super::EXIT_USAGE,
         AuditError::Store(err) => of_store(err),
     }
 }

@@ -44,8 +44,7 @@ async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response 
     match tokio::time::timeout(TIMEOUT, app.accounts(&filter)).await {
         Ok(Ok(page)) => reply::value(StatusCode::OK, &page, language),
         Ok(Err(AccountsError::Store(err))) => reply::store_failed(language, &err),
-        Ok(Err(err @ AccountsError::Limit { .. })) => invalid(language, "limit", &err.to_string()),
-        Ok(Err(err @ AccountsError::Cursor)) => invalid(language, "cursor", &err.to_string()),
+        Ok(Err(AccountsError::Page(err))) => reply::no_such_page(language, err),
         Err(_) => late(language),
     }
 }
