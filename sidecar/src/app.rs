@@ -21,11 +21,14 @@ pub use crate::app::audit::{AuditError, AuditFilter, AuditPage, AuditView};
 pub use crate::app::charging::{CallError, Outcome, Refusal, Request};
 pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
 pub use crate::app::explain::{ExplainedPart, Explanation, Row as ExplainedRow};
+pub use crate::app::gateways::{GatewayFilter, GatewayPage, GatewayView, HoldersError};
 pub use crate::app::invariants::{Invariant, InvariantStatus, Touched};
+pub use crate::app::leases::{LeaseFilter, LeasePage, LeaseView, RecallError};
 pub use crate::app::orders::{
-    AnomalyView, Callback, CallbackError, ImportError, ImportReport, NewRecharge, NewRefund, Noted,
-    OrderFilter, OrderView, OrderWithRefunds, OrdersError, Page, RechargeError, RefundError,
-    RefundView,
+    Action, ActionError, AnomaliesError, AnomalyFilter, AnomalyPage, AnomalyState,
+    AnomalyStateError, AnomalyView, Callback, CallbackError, ImportError, ImportReport,
+    NewRecharge, NewRefund, Noted, OrderFilter, OrderView, OrderWithRefunds, OrdersError, Page,
+    RechargeError, RefundError, RefundView, Resolution, ResolutionView, ResolveError,
 };
 pub use crate::app::outbox::Deliveries;
 pub use crate::app::page::PageError;
@@ -35,6 +38,9 @@ pub use crate::app::prices::change::{
 };
 pub use crate::app::sync::SyncError;
 pub use crate::app::texts::LengthError;
+pub use crate::app::tokens::{
+    Caller, MadeToken, NewToken, Role, RoleError, TokenFilter, TokenPage, TokenView, TokensError,
+};
 use crate::cache::Cache;
 use crate::events::EventSender;
 use crate::metrics::Services;
@@ -53,7 +59,9 @@ mod credit;
 mod cursor;
 mod explain;
 mod funds;
+mod gateways;
 mod invariants;
+mod leases;
 mod orders;
 mod outbox;
 mod page;
@@ -63,6 +71,7 @@ mod standing;
 mod sync;
 mod terms;
 mod texts;
+mod tokens;
 
 /// What the operator decided, as far as the use cases need it.
 #[derive(Debug, Clone)]
@@ -108,6 +117,8 @@ pub struct App {
     turns: Arc<charging::Turns>,
     /// How long gateways' messages wait for accounts that others have locked.
     patience: Arc<sync::Patience>,
+    /// Operators' tokens, as far as they let somebody in.
+    tokens: Arc<tokens::Live>,
     /// The services as labels of metrics.
     services: Services,
     /// This process among those that share the database, for jobs that one of them does.
@@ -120,12 +131,12 @@ impl App {
         let owner = books::new_id().into();
         let (payment, events, cache) = (None, None, Cache::off());
         let turns = Arc::new(charging::Turns::new(store.connections()));
-        let patience = Arc::default();
+        let (patience, tokens) = (Arc::default(), Arc::default());
         let names: BTreeSet<&ServiceName> =
             settings.prices.keys().chain(settings.free_quotas.keys()).collect();
         let services = Services::register(names);
         let settings = Arc::new(settings);
-        Self { store, settings, payment, events, cache, turns, patience, services, owner }
+        Self { store, settings, payment, events, cache, turns, patience, tokens, services, owner }
     }
 
     /// Adds the payment service.
@@ -253,6 +264,36 @@ impl App {
         audit::page(self, filter).await
     }
 
+    /// Makes a token for an operator.
+    pub async fn create_token(&self, new: &NewToken) -> Result<MadeToken, TokensError> {
+        tokens::create(self, new).await
+    }
+
+    /// Ends a token, which its name or its id names, at every sidecar within a second; once.
+    pub async fn revoke_token(
+        &self,
+        name_or_id: &str,
+        reason: &str,
+        actor: &str,
+    ) -> Result<TokenView, TokensError> {
+        tokens::revoke(self, name_or_id, reason, actor).await
+    }
+
+    /// A page of tokens, the newest first.
+    pub async fn tokens(&self, filter: &TokenFilter) -> Result<TokenPage, TokensError> {
+        tokens::page(self, filter).await
+    }
+
+    /// Who shows this token; `None` for one that lets nobody in.
+    pub async fn caller(&self, token: &str) -> Result<Option<Caller>, StoreError> {
+        tokens::caller(self, token).await
+    }
+
+    /// Whether a token let somebody in when the database was last asked. Asks nobody.
+    pub fn knew_token(&self, token: &str) -> bool {
+        self.tokens.knew(token)
+    }
+
     /// Makes an order to add money and begins its payment; once per user and key.
     pub async fn recharge(&self, new: &NewRecharge) -> Result<OrderView, RechargeError> {
         orders::create::run(self, new).await
@@ -311,9 +352,39 @@ impl App {
         orders::legacy::import_all(self).await
     }
 
-    /// The newest payments that did not fit their orders.
-    pub async fn anomalies(&self, limit: u32) -> Result<Vec<AnomalyView>, StoreError> {
-        orders::anomaly::newest(self, limit).await
+    /// A page of payments that did not fit their orders, the newest first.
+    pub async fn anomalies(&self, filter: &AnomalyFilter) -> Result<AnomalyPage, AnomaliesError> {
+        orders::anomaly::view::page(self, filter).await
+    }
+
+    /// One payment that did not fit its order.
+    pub async fn anomaly(&self, id: i64) -> Result<AnomalyView, AnomaliesError> {
+        orders::anomaly::view::one(self, id).await
+    }
+
+    /// Decides about a payment that did not fit its order; once.
+    pub async fn resolve(&self, resolution: &Resolution) -> Result<AnomalyView, ResolveError> {
+        orders::anomaly::resolve::run(self, resolution).await
+    }
+
+    /// A page of gateways, in the order of their names.
+    pub async fn gateways(&self, filter: &GatewayFilter) -> Result<GatewayPage, HoldersError> {
+        gateways::page(self, filter).await
+    }
+
+    /// A page of open leases, the newest first.
+    pub async fn leases(&self, filter: &LeaseFilter) -> Result<LeasePage, HoldersError> {
+        leases::page(self, filter).await
+    }
+
+    /// Asks the gateway of a lease to give back what it does not use.
+    pub async fn recall(
+        &self,
+        lease: u64,
+        reason: &str,
+        actor: &str,
+    ) -> Result<LeaseView, RecallError> {
+        leases::recall(self, lease, reason, actor).await
     }
 
     /// The price versions, the current ones first.

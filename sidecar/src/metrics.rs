@@ -15,6 +15,7 @@
 //! | `lease.rs` | leases that were taken back from silent gateways |
 //! | `sync.rs` | gateways' messages: items, grants, what was left out |
 //! | `overload.rs` | requests and connections that were turned away |
+//! | `operators.rs` | operators who were turned away |
 //! | `invariant.rs` | rows that break an invariant, and when they were checked |
 
 use std::fmt;
@@ -73,6 +74,7 @@ mod cache;
 mod charging;
 mod invariant;
 mod lease;
+mod operators;
 mod overload;
 mod recharge;
 mod standing;
@@ -91,6 +93,7 @@ pub use self::invariant::{
     invariant_checked, invariant_checked_at, invariant_unchecked, invariant_violations,
 };
 pub use self::lease::lease_lost;
+pub use self::operators::{OperatorRefusal, operator_refused};
 pub use self::overload::{ListenerName, Shed, accept_failed, connections, shed};
 pub use self::recharge::{
     CallbackResult, CreditSource, PaymentCall, PaymentCallResult, RechargeOperation,
@@ -186,6 +189,7 @@ fn all_counters() -> impl Iterator<Item = &'static Counter> {
         lease::COUNTERS,
         sync::COUNTERS,
         overload::COUNTERS,
+        operators::COUNTERS,
     ];
     areas.into_iter().flatten().chain(&AMOUNTS)
 }
@@ -232,6 +236,7 @@ fn register() {
     lease::register();
     sync::register();
     overload::register();
+    operators::register();
 }
 
 fn counters(name: &'static str, label: &'static str, words: impl Iterator<Item = &'static str>) {

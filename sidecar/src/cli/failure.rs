@@ -4,8 +4,8 @@ use std::io;
 
 use super::threads::ThreadsError;
 use crate::app::{
-    AccountsError, AuditError, CreditError, ImportError, NotReady, OrdersError, PricesError,
-    RefundError,
+    AccountsError, AnomaliesError, AuditError, CreditError, HoldersError, ImportError, NotReady,
+    OrdersError, PricesError, RecallError, RefundError, ResolveError, TokensError,
 };
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
@@ -54,6 +54,16 @@ pub(super) enum Failure {
     #[error(transparent)]
     Refund(RefundError),
     #[error(transparent)]
+    Tokens(#[from] TokensError),
+    #[error(transparent)]
+    Anomalies(#[from] AnomaliesError),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Holders(#[from] HoldersError),
+    #[error(transparent)]
+    Recall(#[from] RecallError),
+    #[error(transparent)]
     Prices(#[from] PricesError),
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -86,6 +96,12 @@ impl Failure {
             Self::Refund(err) => of_refund(err),
             Self::Prices(err) => of_prices(err),
             Self::Import(err) => of_import(err),
+            Self::Tokens(err) => of_tokens(err),
+            Self::Anomalies(err) => of_anomalies(err),
+            Self::Resolve(err) => of_resolve(err),
+            Self::Holders(HoldersError::Page(_)) => super::EXIT_USAGE,
+            Self::Holders(HoldersError::Store(err)) => of_store(err),
+            Self::Recall(err) => of_recall(err),
             Self::NoAccount(_)
             | Self::NothingToExplain(_)
             | Self::Violations { .. }
@@ -174,6 +190,46 @@ fn of_prices(err: &PricesError) -> u8 {
         | PricesError::Negative { .. }
         | PricesError::Past { .. }
         | PricesError::Length(_) => super::EXIT_USAGE,
+    }
+}
+
+fn of_tokens(err: &TokensError) -> u8 {
+    match err {
+        TokensError::Name { .. }
+        | TokensError::Expires { .. }
+        | TokensError::Length(_)
+        | TokensError::Page(_) => super::EXIT_USAGE,
+        TokensError::Taken { .. } | TokensError::Full | TokensError::Unknown { .. } => EXIT_FAILURE,
+        TokensError::Store(err) => of_store(err),
+    }
+}
+
+fn of_anomalies(err: &AnomaliesError) -> u8 {
+    match err {
+        AnomaliesError::Page(_) => super::EXIT_USAGE,
+        AnomaliesError::Unknown { .. } => EXIT_FAILURE,
+        AnomaliesError::Store(err) => of_store(err),
+    }
+}
+
+fn of_resolve(err: &ResolveError) -> u8 {
+    match err {
+        ResolveError::Length(_) | ResolveError::Account { .. } => super::EXIT_USAGE,
+        ResolveError::Unknown { .. }
+        | ResolveError::Resolved { .. }
+        | ResolveError::Action { .. }
+        | ResolveError::Currency { .. }
+        | ResolveError::Counted { .. } => EXIT_FAILURE,
+        ResolveError::Credit(err) => of_credit(err),
+        ResolveError::Store(err) => of_store(err),
+    }
+}
+
+fn of_recall(err: &RecallError) -> u8 {
+    match err {
+        RecallError::Length(_) => super::EXIT_USAGE,
+        RecallError::Unknown { .. } | RecallError::Ended { .. } => EXIT_FAILURE,
+        RecallError::Store(err) => of_store(err),
     }
 }
 

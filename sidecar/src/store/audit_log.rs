@@ -120,5 +120,7 @@ pub(crate) async fn list(
         query = query.bind(before);
     }
     let rows = query.bind(one_more(limit)).fetch_all(connection).await?;
-    listed(rows, limit, read, |row| Columns::new(row, TABLE, "audit_log_id").integer("audit_log_id"))
+    listed(rows, limit, read, |row| {
+        Columns::new(row, TABLE, "audit_log_id").integer("audit_log_id")
+    })
 }

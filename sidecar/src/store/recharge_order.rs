@@ -172,6 +172,16 @@ pub(crate) async fn lock(
     row.as_ref().map(read).transpose()
 }
 
+/// Reads the order that has this payment and locks it.
+pub(crate) async fn lock_by_payment(
+    connection: &mut MySqlConnection,
+    payment_id: &str,
+) -> Result<Option<Order>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM recharge_order WHERE payment_order_id = ? FOR UPDATE");
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(payment_id).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
 /// Reads orders, newest first. Orders that are made meanwhile stand before the first page, so no page shifts. Rows that
 /// cannot be read are left out, and count: what stands behind them is not lost.
 pub(crate) async fn list(

@@ -93,6 +93,9 @@ async fn page_sizes_and_cursors_out_of_bounds_are_refused() {
     for cursor in ["", "#", "x", "_w"] {
         let filter = AccountFilter { cursor: Some(cursor.to_owned()), ..AccountFilter::default() };
         let answer = farebox.app.accounts(&filter).await;
-        assert!(matches!(answer, Err(AccountsError::Page(PageError::Cursor))), "{cursor}: {answer:?}");
+        assert!(
+            matches!(answer, Err(AccountsError::Page(PageError::Cursor))),
+            "{cursor}: {answer:?}"
+        );
     }
 }
