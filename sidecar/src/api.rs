@@ -6,7 +6,7 @@ use axum::response::Response;
 use farebox_core::code::Code;
 use farebox_core::problem::Problem;
 
-pub use self::admin::Operators;
+pub use self::admin::{Operators, Remote, operator_routes};
 pub use self::gateway::Gateways;
 pub use self::identity::{Identities, IdentityError};
 pub use self::public::Public;

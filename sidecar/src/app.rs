@@ -24,13 +24,17 @@ pub use crate::app::credit::{Credit, CreditError, CreditOutcome};
 pub use crate::app::credit_limit::{CreditLimit, CreditLimitError, CreditLimitOutcome};
 pub use crate::app::explain::{ExplainedPart, Explanation, Row as ExplainedRow};
 pub use crate::app::freeze::{FreezeError, FreezeOutcome};
+pub use crate::app::gateways::{GatewayFilter, GatewayPage, GatewayView, HoldersError};
 pub use crate::app::invariants::{Invariant, InvariantStatus, Touched};
+pub use crate::app::leases::{LeaseFilter, LeasePage, LeaseView, RecallError};
 pub use crate::app::orders::{
-    AnomalyView, Callback, CallbackError, ImportError, ImportReport, NewRecharge, NewRefund, Noted,
-    OrderFilter, OrderView, OrderWithRefunds, OrdersError, Page, RechargeError, RefundError,
-    RefundView,
+    Action, ActionError, AnomaliesError, AnomalyFilter, AnomalyPage, AnomalyState,
+    AnomalyStateError, AnomalyView, Callback, CallbackError, ImportError, ImportReport,
+    NewRecharge, NewRefund, Noted, OrderFilter, OrderView, OrderWithRefunds, OrdersError, Page,
+    RechargeError, RefundError, RefundView, Resolution, ResolutionView, ResolveError,
 };
 pub use crate::app::outbox::Deliveries;
+pub use crate::app::page::PageError;
 pub use crate::app::prices::PriceView;
 pub use crate::app::prices::change::{
     PriceChange, PriceDifference, PricePlan, PricesError, Repriced, Repricing,
@@ -39,6 +43,9 @@ pub use crate::app::quotas::apply::{QuotaChanges, QuotaFilter, QuotasError, Serv
 pub use crate::app::sync::SyncError;
 pub use crate::app::texts::LengthError;
 pub use crate::app::warm::Warmed;
+pub use crate::app::tokens::{
+    Caller, MadeToken, NewToken, Role, RoleError, TokenFilter, TokenPage, TokenView, TokensError,
+};
 use crate::cache::Cache;
 use crate::events::EventSender;
 use crate::metrics::Services;
@@ -59,9 +66,12 @@ mod cursor;
 mod explain;
 mod freeze;
 mod funds;
+mod gateways;
 mod invariants;
+mod leases;
 mod orders;
 mod outbox;
+mod page;
 mod prices;
 mod quotas;
 mod reclaim;
@@ -70,6 +80,7 @@ mod sync;
 mod terms;
 mod texts;
 mod warm;
+mod tokens;
 
 /// What the operator decided, as far as the use cases need it.
 #[derive(Debug, Clone)]
@@ -115,6 +126,8 @@ pub struct App {
     turns: Arc<charging::Turns>,
     /// How long gateways' messages wait for accounts that others have locked.
     patience: Arc<sync::Patience>,
+    /// Operators' tokens, as far as they let somebody in.
+    tokens: Arc<tokens::Live>,
     /// The services as labels of metrics.
     services: Services,
     /// This process among those that share the database, for jobs that one of them does.
@@ -127,12 +140,12 @@ impl App {
         let owner = books::new_id().into();
         let (payment, events, cache) = (None, None, Cache::off());
         let turns = Arc::new(charging::Turns::new(store.connections()));
-        let patience = Arc::default();
+        let (patience, tokens) = (Arc::default(), Arc::default());
         let names: BTreeSet<&ServiceName> =
             settings.prices.keys().chain(settings.free_quotas.keys()).collect();
         let services = Services::register(names);
         let settings = Arc::new(settings);
-        Self { store, settings, payment, events, cache, turns, patience, services, owner }
+        Self { store, settings, payment, events, cache, turns, patience, tokens, services, owner }
     }
 
     /// Adds the payment service.
@@ -294,6 +307,36 @@ impl App {
         audit::page(self, filter).await
     }
 
+    /// Makes a token for an operator.
+    pub async fn create_token(&self, new: &NewToken) -> Result<MadeToken, TokensError> {
+        tokens::create(self, new).await
+    }
+
+    /// Ends a token, which its name or its id names, at every sidecar within a second; once.
+    pub async fn revoke_token(
+        &self,
+        name_or_id: &str,
+        reason: &str,
+        actor: &str,
+    ) -> Result<TokenView, TokensError> {
+        tokens::revoke(self, name_or_id, reason, actor).await
+    }
+
+    /// A page of tokens, the newest first.
+    pub async fn tokens(&self, filter: &TokenFilter) -> Result<TokenPage, TokensError> {
+        tokens::page(self, filter).await
+    }
+
+    /// Who shows this token; `None` for one that lets nobody in.
+    pub async fn caller(&self, token: &str) -> Result<Option<Caller>, StoreError> {
+        tokens::caller(self, token).await
+    }
+
+    /// Whether a token let somebody in when the database was last asked. Asks nobody.
+    pub fn knew_token(&self, token: &str) -> bool {
+        self.tokens.knew(token)
+    }
+
     /// Makes an order to add money and begins its payment; once per user and key.
     pub async fn recharge(&self, new: &NewRecharge) -> Result<OrderView, RechargeError> {
         orders::create::run(self, new).await
@@ -352,9 +395,39 @@ impl App {
         orders::legacy::import_all(self).await
     }
 
-    /// The newest payments that did not fit their orders.
-    pub async fn anomalies(&self, limit: u32) -> Result<Vec<AnomalyView>, StoreError> {
-        orders::anomaly::newest(self, limit).await
+    /// A page of payments that did not fit their orders, the newest first.
+    pub async fn anomalies(&self, filter: &AnomalyFilter) -> Result<AnomalyPage, AnomaliesError> {
+        orders::anomaly::view::page(self, filter).await
+    }
+
+    /// One payment that did not fit its order.
+    pub async fn anomaly(&self, id: i64) -> Result<AnomalyView, AnomaliesError> {
+        orders::anomaly::view::one(self, id).await
+    }
+
+    /// Decides about a payment that did not fit its order; once.
+    pub async fn resolve(&self, resolution: &Resolution) -> Result<AnomalyView, ResolveError> {
+        orders::anomaly::resolve::run(self, resolution).await
+    }
+
+    /// A page of gateways, in the order of their names.
+    pub async fn gateways(&self, filter: &GatewayFilter) -> Result<GatewayPage, HoldersError> {
+        gateways::page(self, filter).await
+    }
+
+    /// A page of open leases, the newest first.
+    pub async fn leases(&self, filter: &LeaseFilter) -> Result<LeasePage, HoldersError> {
+        leases::page(self, filter).await
+    }
+
+    /// Asks the gateway of a lease to give back what it does not use.
+    pub async fn recall(
+        &self,
+        lease: u64,
+        reason: &str,
+        actor: &str,
+    ) -> Result<LeaseView, RecallError> {
+        leases::recall(self, lease, reason, actor).await
     }
 
     /// The price versions, the current ones first.

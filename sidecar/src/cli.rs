@@ -18,12 +18,14 @@ use crate::store::Store;
 use crate::{server, telemetry};
 
 mod account;
+mod anomalies;
 mod audit;
 mod check_config;
 mod errors;
 mod explain;
 mod explain_route;
 mod failure;
+mod gateways;
 mod invariants;
 mod lint;
 mod orders;
@@ -32,6 +34,7 @@ mod quotas;
 mod table;
 mod threads;
 mod warm;
+mod token;
 
 const EXIT_USAGE: u8 = 64;
 
@@ -80,6 +83,16 @@ enum Command {
     Quotas(quotas::QuotasCommand),
     /// Have the database read what first calls will ask for, after it was started or switched over; changes nothing.
     Warm(warm::WarmArgs),
+    /// Look at payments that did not fit their orders, and decide about them.
+    #[command(subcommand)]
+    Anomalies(anomalies::AnomaliesCommand),
+    /// Tell which gateways are alive and what each holds, a page at a time.
+    Gateways(gateways::GatewaysArgs),
+    /// Tell who holds what: open leases, the newest first, a page at a time.
+    Leases(gateways::LeasesArgs),
+    /// Make, list and revoke operators' tokens.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Tell why something stands in the books: its lease or request, message, price, ledger entries, refunds.
     Explain {
         /// The id of a billing record, a lease, a reservation, an order or a refund; `account show` lists those of a user.
@@ -182,6 +195,18 @@ async fn execute_command(
             with_app(config, async |app| quotas::execute(command, app).await).await
         }
         Command::Warm(args) => with_app(config, async |app| warm::execute(args, app).await).await,
+        Command::Anomalies(command) => {
+            with_app(config, async |app| anomalies::execute(command, app).await).await
+        }
+        Command::Gateways(args) => {
+            with_app(config, async |app| gateways::gateways(args, app).await).await
+        }
+        Command::Leases(args) => {
+            with_app(config, async |app| gateways::leases(args, app).await).await
+        }
+        Command::Token(command) => {
+            with_app(config, async |app| token::execute(command, app).await).await
+        }
         Command::Errors(command) => errors::execute(&command),
         Command::Lint(args) => lint::execute(&args, path),
         Command::ExplainRoute(args) => explain_route::execute(&args, path),

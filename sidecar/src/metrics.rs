@@ -16,6 +16,7 @@
 //! | `sync.rs` | gateways' messages: items, grants, what was left out |
 //! | `overload.rs` | requests and connections that were turned away |
 //! | `quota.rs` | free quotas of the month to come |
+//! | `operators.rs` | operators who were turned away |
 //! | `invariant.rs` | rows that break an invariant, and when they were checked |
 
 use std::fmt;
@@ -74,6 +75,7 @@ mod cache;
 mod charging;
 mod invariant;
 mod lease;
+mod operators;
 mod overload;
 mod quota;
 mod recharge;
@@ -95,6 +97,7 @@ pub use self::invariant::{
     invariant_checked, invariant_checked_at, invariant_unchecked, invariant_violations,
 };
 pub use self::lease::lease_lost;
+pub use self::operators::{OperatorRefusal, operator_refused};
 pub use self::overload::{ListenerName, Shed, accept_failed, connections, shed};
 pub use self::quota::{quotas_prepared, quotas_prepared_at, quotas_unprepared};
 pub use self::recharge::{
@@ -192,6 +195,7 @@ fn all_counters() -> impl Iterator<Item = &'static Counter> {
         sync::COUNTERS,
         overload::COUNTERS,
         quota::COUNTERS,
+        operators::COUNTERS,
     ];
     areas.into_iter().flatten().chain(&AMOUNTS)
 }
@@ -239,6 +243,7 @@ fn register() {
     sync::register();
     overload::register();
     quota::register();
+    operators::register();
 }
 
 fn counters(name: &'static str, label: &'static str, words: impl Iterator<Item = &'static str>) {

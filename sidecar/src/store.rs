@@ -16,6 +16,7 @@ use sqlx::{Connection, Executor, MySql, Row, Transaction};
 
 pub(crate) use crate::store::error::is_new;
 pub use crate::store::error::{NotReady, StoreError};
+pub use crate::store::lease::list::plans as lease_plans;
 
 pub(crate) mod audit_log;
 pub(crate) mod billing_record;
@@ -34,8 +35,10 @@ pub(crate) mod job_lease;
 pub(crate) mod journal_line;
 pub(crate) mod lease;
 pub(crate) mod ledger_entry;
+pub(crate) mod operator_token;
 pub(crate) mod outbox;
 mod owner;
+mod page;
 pub(crate) mod payment_anomaly;
 pub(crate) mod price_usage;
 pub(crate) mod price_version;

@@ -21,6 +21,7 @@ mod jwt;
 mod load;
 mod locked;
 mod observe;
+mod operators;
 mod outage;
 mod overload;
 mod payment_service;

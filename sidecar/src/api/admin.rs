@@ -2,29 +2,38 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::get;
 use serde::Serialize;
 
-use super::reply::{self, language};
+pub use self::access::Remote;
+pub(super) use self::access::{Access, guard};
+pub use self::roles::operator_routes;
+use super::reply;
 use super::shed;
 use super::token::Tokens;
 use crate::app::App;
 use crate::cache::{Cache, CacheHealth};
 use crate::metrics::{Metrics, Shed};
 
+mod access;
 mod accounts;
+mod anomalies;
 mod audit;
 mod credit_limit;
 mod freeze;
+mod gateways;
 mod invariants;
+mod leases;
 mod orders;
 mod prices;
 mod quotas;
+mod rate;
+mod roles;
+mod tokens;
 
 /// The exposition format of Prometheus, as its servers ask for it.
 const METRICS_TYPE: HeaderValue =
@@ -32,9 +41,6 @@ const METRICS_TYPE: HeaderValue =
 
 /// Requests that are in progress at the same time; further ones are turned away.
 const IN_FLIGHT_MAX: usize = 32;
-
-/// Who acts, in the audit log.
-const ACTOR: &str = "admin api";
 
 /// What the listener needs.
 #[derive(Debug, Clone)]
@@ -45,7 +51,7 @@ pub struct Operators {
     pub cache: Cache,
     /// What is measured.
     pub metrics: Metrics,
-    /// What operators show for `/admin/v1/`; with none, nobody gets in.
+    /// The configured tokens for `/admin/v1/`, whose role is admin; others are made with `farebox token create`.
     pub tokens: Tokens,
 }
 
@@ -58,7 +64,12 @@ pub(super) fn routes(operators: Operators) -> Router {
     let routes = routes.merge(credit_limit::routes(operators.app.clone()));
     let routes = routes.merge(prices::routes(operators.app.clone()));
     let routes = routes.merge(quotas::routes(operators.app.clone()));
-    let guarded = guard(routes, operators.tokens.clone());
+    let routes = routes.merge(anomalies::routes(operators.app.clone()));
+    let routes = routes.merge(gateways::routes(operators.app.clone()));
+    let routes = routes.merge(leases::routes(operators.app.clone()));
+    let routes = routes.merge(tokens::routes(operators.app.clone()));
+    let access = Access::new(operators.app.clone(), operators.tokens.clone());
+    let guarded = guard(routes, access);
     let open = Router::new()
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -67,27 +78,6 @@ pub(super) fn routes(operators: Operators) -> Router {
     // Whoever asks whether the process lives is always answered.
     let alive = Router::new().route("/healthz", get(healthz));
     alive.merge(shed::limit(open, IN_FLIGHT_MAX, Shed::Operators))
-}
-
-/// Lets through to the routes below `/admin/v1/` whoever shows a token; nobody else learns which of them exist.
-pub(super) fn guard(router: Router, tokens: Tokens) -> Router {
-    router
-        .route("/admin/v1/{*rest}", any(super::not_found))
-        // Set here, under the layer: set later, it would answer strangers.
-        .method_not_allowed_fallback(super::method_not_allowed)
-        .layer(middleware::from_fn_with_state(tokens, admit))
-}
-
-async fn admit(State(tokens): State<Tokens>, request: Request, next: Next) -> Response {
-    if tokens.admit(request.headers()) {
-        return next.run(request).await;
-    }
-    let remedy = if tokens.is_empty() {
-        "no admin token is configured: set FAREBOX_ADMIN_TOKEN, or server.admin.token_file, and start the sidecar again"
-    } else {
-        "show an admin token: Authorization: Bearer …"
-    };
-    reply::unauthorized(language(request.headers()), remedy)
 }
 
 /// The process runs and answers; nothing else is asked, so that a dead database does not get it restarted.

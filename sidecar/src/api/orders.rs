@@ -45,10 +45,7 @@ fn failed(language: Language, err: &OrdersError) -> Response {
     let with = |code| Problem::new(code, language, err.to_string());
     match err {
         OrdersError::Unknown { .. } => problem(language, with(Code::OrderNotFound)),
-        OrdersError::Limit { .. } => {
-            problem(language, with(Code::InvalidArgument).with_field("limit"))
-        }
-        OrdersError::Cursor => problem(language, with(Code::InvalidArgument).with_field("cursor")),
+        OrdersError::Page(page) => reply::no_such_page(language, *page),
         OrdersError::RedisAway { .. } => {
             reply::come_again(language, Code::Unavailable, &err.to_string())
         }

@@ -10,7 +10,7 @@ use farebox_core::code::{Code, Language};
 use farebox_core::problem::{self, Problem};
 use serde::Serialize;
 
-use crate::app::SyncError;
+use crate::app::{PageError, SyncError};
 use crate::store::StoreError;
 
 /// When a refused caller may come again.
@@ -96,6 +96,12 @@ pub(super) fn sync_failed(language: Language, err: &SyncError) -> Response {
         }
         SyncError::Store(store) => store_failed(language, store),
     }
+}
+
+/// A page that there is not.
+pub(super) fn no_such_page(language: Language, err: PageError) -> Response {
+    let plain = Problem::new(Code::InvalidArgument, language, err.to_string());
+    problem(language, plain.with_field(err.field()))
 }
 
 /// A failure of the database's side.

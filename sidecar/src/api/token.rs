@@ -17,21 +17,25 @@ impl Tokens {
         Self(tokens.iter().map(|token| digest(token.expose().as_bytes())).collect())
     }
 
-    /// Whether no token is configured.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Whether the request carries one of them, and carries it once.
     pub(super) fn admit(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else { return false };
-        let Some(token) = bearer(value.as_bytes()) else { return false };
+        shown(headers).is_some_and(|token| self.has(token))
+    }
+
+    /// Whether this is one of them.
+    pub(super) fn has(&self, token: &[u8]) -> bool {
         let shown = digest(token);
         // Every token is compared, whichever fits.
         let fits = |any: Choice, known: &[u8; 32]| any | shown.ct_eq(known);
         self.0.iter().fold(Choice::from(0), fits).into()
     }
+}
+
+/// The token that a request carries, if it carries one and carries it once.
+pub(super) fn shown(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    bearer(value.as_bytes())
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

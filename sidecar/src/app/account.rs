@@ -8,6 +8,7 @@ use sqlx::mysql::MySqlConnection;
 use farebox_core::id::AccountId;
 use farebox_core::money::Nanos;
 
+use crate::app::page::PageError;
 use crate::app::{App, rfc3339};
 use crate::calendar::Month;
 use crate::metrics;
@@ -133,17 +134,9 @@ pub struct OwnAccountView {
 /// Why something cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
-    /// A page size out of bounds.
-    #[error("limit is {limit}; write 1 to {}", records::LIMIT_MAX)]
-    Limit {
-        /// What was asked for.
-        limit: u32,
-    },
-    /// A cursor that no page gave.
-    #[error(
-        "cursor cannot be read; write the next_cursor of the page before, or none for the first page"
-    )]
-    Cursor,
+    /// No such page.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// No month.
     #[error("month is {month:?}; write a year and a month such as 2026-11")]
     Month {

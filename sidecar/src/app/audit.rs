@@ -7,6 +7,7 @@ use farebox_core::id::AccountId;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::app::page::{self, PageError, Place as _};
 use crate::app::{App, rfc3339};
 use crate::store::StoreError;
 use crate::store::audit_log::{self, Line, Selection};
@@ -20,7 +21,7 @@ pub struct AuditFilter {
     pub by: Option<String>,
     /// Done at this moment or later.
     pub since: Option<DateTime<Utc>>,
-    /// How many at most, 1 to [`LIMIT_MAX`]; 20 when it is not said.
+    /// How many at most, 1 to 200; 20 when it is not said.
     pub limit: Option<u32>,
     /// Where the page before ended.
     pub cursor: Option<String>,
@@ -60,17 +61,9 @@ pub struct AuditPage {
 /// Why actions cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// A page size out of bounds.
-    #[error("limit is {limit}; write 1 to {LIMIT_MAX}")]
-    Limit {
-        /// What was asked for.
-        limit: u32,
-    },
-    /// A cursor that no page gave.
-    #[error(
-        "cursor cannot be read; write the next_cursor of the page before, or none for the first page"
-    )]
-    Cursor,
+    /// No such page.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// A moment that the database has no date for.
     #[error("since is in the year {year}; write a year from 1970 to 9999")]
     Since {
@@ -82,34 +75,23 @@ pub enum AuditError {
     Store(#[from] StoreError),
 }
 
-/// The most actions of one page, and how many there are when nothing is said.
-const LIMIT_MAX: u32 = 200;
-const LIMIT: u32 = 20;
-
 /// The years that the database has dates for, as far as an action can be in them.
 const YEARS: RangeInclusive<i32> = 1970..=9999;
 
 pub(super) async fn page(app: &App, filter: &AuditFilter) -> Result<AuditPage, AuditError> {
-    let limit = filter.limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(AuditError::Limit { limit });
-    }
+    let limit = page::limit(filter.limit)?;
     if let Some(year) = filter.since.map(|since| since.year()).filter(|year| !YEARS.contains(year))
     {
         return Err(AuditError::Since { year });
     }
-    let before = filter.cursor.as_deref().map(read_cursor).transpose()?;
+    let before = page::after(filter.cursor.as_deref())?;
     let AuditFilter { account, by, since, .. } = filter;
     let selection =
         Selection { account: account.as_ref(), actor: by.as_deref(), since: *since, before };
     let mut connection = app.store.acquire().await?;
     let listed = audit_log::list(&mut connection, &selection, limit).await?;
-    let actions = listed.lines.into_iter().map(view).collect();
-    Ok(AuditPage { actions, next_cursor: listed.end.map(|id| id.to_string()) })
-}
-
-fn read_cursor(text: &str) -> Result<i64, AuditError> {
-    text.parse().ok().filter(|id| 0 < *id).ok_or(AuditError::Cursor)
+    let actions = listed.rows.into_iter().map(view).collect();
+    Ok(AuditPage { actions, next_cursor: listed.end.map(|id| id.to_text()) })
 }
 
 fn view(line: Line) -> AuditView {

@@ -124,7 +124,8 @@ async fn attempt(app: &App, credit: &Credit) -> Result<CreditOutcome, CreditErro
     Ok(outcome)
 }
 
-async fn once(
+/// Makes a credit within a transaction of others.
+pub(super) async fn once(
     tx: &mut MySqlConnection,
     app: &App,
     credit: &Credit,

@@ -6,6 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Datelike as _, Utc};
 
+use crate::app::page;
+
 /// The years that a cursor may name; the calendar of this process has years that the database refuses.
 const YEARS: RangeInclusive<i32> = 1970..=9999;
 
@@ -16,13 +18,13 @@ pub(super) struct Place {
     pub(super) id: String,
 }
 
-impl Place {
-    pub(super) fn to_text(&self) -> String {
+impl page::Place for Place {
+    fn to_text(&self) -> String {
         let place = format!("{} {}", self.created_at.timestamp_millis(), self.id);
         URL_SAFE_NO_PAD.encode(place)
     }
 
-    pub(super) fn from_text(text: &str) -> Option<Self> {
+    fn from_text(text: &str) -> Option<Self> {
         let place = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let (millis, id) = place.split_once(' ')?;
         let created_at = DateTime::from_timestamp_millis(millis.parse().ok()?)?;
@@ -34,6 +36,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::page::Place as _;
 
     #[test]
     fn a_cursor_that_no_page_gave_is_refused() {

@@ -8,7 +8,7 @@
 //! | `settle` | the one place where news changes an order and its account |
 //! | `refund` | gives money back |
 //! | `legacy` | orders that the predecessor left in Redis |
-//! | `anomaly` | news that did not fit |
+//! | `anomaly` | news that did not fit, and what people decide about it |
 //! | `view` | orders as users and operators see them |
 
 use chrono::{DateTime, Utc};
@@ -16,7 +16,10 @@ use farebox_core::money::Nanos;
 use farebox_core::order::{self, State};
 use serde::{Deserialize, Serialize};
 
-pub use crate::app::orders::anomaly::AnomalyView;
+pub use crate::app::orders::anomaly::{
+    Action, ActionError, AnomaliesError, AnomalyFilter, AnomalyPage, AnomalyState,
+    AnomalyStateError, AnomalyView, Resolution, ResolutionView, ResolveError,
+};
 pub use crate::app::orders::callback::{Callback, CallbackError, Noted};
 pub use crate::app::orders::create::{NewRecharge, RechargeError};
 pub use crate::app::orders::legacy::{ImportError, ImportReport};

@@ -4,8 +4,9 @@ use std::io;
 
 use super::threads::ThreadsError;
 use crate::app::{
-    AccountsError, AuditError, CreditError, CreditLimitError, FreezeError, ImportError, NotReady,
-    OrdersError, PricesError, QuotasError, RefundError,
+    AccountsError, AnomaliesError, AuditError, CreditError, CreditLimitError, FreezeError,
+    HoldersError, ImportError, NotReady, OrdersError, PricesError, QuotasError, RecallError,
+    RefundError, ResolveError, TokensError,
 };
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
@@ -62,6 +63,16 @@ pub(super) enum Failure {
     #[error(transparent)]
     Refund(RefundError),
     #[error(transparent)]
+    Tokens(#[from] TokensError),
+    #[error(transparent)]
+    Anomalies(#[from] AnomaliesError),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Holders(#[from] HoldersError),
+    #[error(transparent)]
+    Recall(#[from] RecallError),
+    #[error(transparent)]
     Prices(#[from] PricesError),
     #[error(transparent)]
     Quotas(#[from] QuotasError),
@@ -109,6 +120,12 @@ impl Failure {
             Self::Prices(err) => of_prices(err),
             Self::Import(err) => of_import(err),
             Self::Quotas(err) => of_quotas(err),
+            Self::Tokens(err) => of_tokens(err),
+            Self::Anomalies(err) => of_anomalies(err),
+            Self::Resolve(err) => of_resolve(err),
+            Self::Holders(HoldersError::Page(_)) => super::EXIT_USAGE,
+            Self::Holders(HoldersError::Store(err)) => of_store(err),
+            Self::Recall(err) => of_recall(err),
             Self::NoAccount(_)
             | Self::Unreadable(_)
             | Self::NothingToExplain(_)
@@ -174,7 +191,7 @@ fn of_credit_limit(err: &CreditLimitError) -> u8 {
 
 fn of_orders(err: &OrdersError) -> u8 {
     match err {
-        OrdersError::Limit { .. } | OrdersError::Cursor => super::EXIT_USAGE,
+        OrdersError::Page(_) => super::EXIT_USAGE,
         OrdersError::Unknown { .. } => EXIT_FAILURE,
         OrdersError::RedisAway { .. } => EXIT_UNAVAILABLE,
         OrdersError::Store(err) => of_store(err),
@@ -183,16 +200,14 @@ fn of_orders(err: &OrdersError) -> u8 {
 
 fn of_accounts(err: &AccountsError) -> u8 {
     match err {
-        AccountsError::Limit { .. } | AccountsError::Cursor => super::EXIT_USAGE,
+        AccountsError::Page(_) => super::EXIT_USAGE,
         AccountsError::Store(err) => of_store(err),
     }
 }
 
 fn of_audit(err: &AuditError) -> u8 {
     match err {
-        AuditError::Limit { .. } | AuditError::Cursor | AuditError::Since { .. } => {
-            super::EXIT_USAGE
-        }
+        AuditError::Page(_) | AuditError::Since { .. } => super::EXIT_USAGE,
         AuditError::Store(err) => of_store(err),
     }
 }
@@ -225,6 +240,46 @@ fn of_quotas(err: &QuotasError) -> u8 {
         QuotasError::Store(err) => of_store(err),
         QuotasError::NoAccount { .. } => EXIT_FAILURE,
         QuotasError::Unknown { .. } | QuotasError::Length(_) => super::EXIT_USAGE,
+    }
+}
+
+fn of_tokens(err: &TokensError) -> u8 {
+    match err {
+        TokensError::Name { .. }
+        | TokensError::Expires { .. }
+        | TokensError::Length(_)
+        | TokensError::Page(_) => super::EXIT_USAGE,
+        TokensError::Taken { .. } | TokensError::Full | TokensError::Unknown { .. } => EXIT_FAILURE,
+        TokensError::Store(err) => of_store(err),
+    }
+}
+
+fn of_anomalies(err: &AnomaliesError) -> u8 {
+    match err {
+        AnomaliesError::Page(_) => super::EXIT_USAGE,
+        AnomaliesError::Unknown { .. } => EXIT_FAILURE,
+        AnomaliesError::Store(err) => of_store(err),
+    }
+}
+
+fn of_resolve(err: &ResolveError) -> u8 {
+    match err {
+        ResolveError::Length(_) | ResolveError::Account { .. } => super::EXIT_USAGE,
+        ResolveError::Unknown { .. }
+        | ResolveError::Resolved { .. }
+        | ResolveError::Action { .. }
+        | ResolveError::Currency { .. }
+        | ResolveError::Counted { .. } => EXIT_FAILURE,
+        ResolveError::Credit(err) => of_credit(err),
+        ResolveError::Store(err) => of_store(err),
+    }
+}
+
+fn of_recall(err: &RecallError) -> u8 {
+    match err {
+        RecallError::Length(_) => super::EXIT_USAGE,
+        RecallError::Unknown { .. } | RecallError::Ended { .. } => EXIT_FAILURE,
+        RecallError::Store(err) => of_store(err),
     }
 }
 

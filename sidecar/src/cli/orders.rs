@@ -7,11 +7,12 @@ use farebox_core::order::State;
 use serde::Serialize;
 
 use super::account::{actor, random_key};
+use super::anomalies;
 use super::failure::Failure;
 use super::table::{Column, facts, table};
 use super::{OutputArgs, print, print_json};
 use crate::app::{
-    AnomalyView, App, ImportReport, NewRefund, OrderFilter, OrderView, Page, RefundError,
+    AnomalyFilter, App, ImportReport, NewRefund, OrderFilter, OrderView, Page, RefundError,
     RefundView,
 };
 
@@ -60,7 +61,7 @@ pub(super) enum OrdersCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// List payments that did not fit their orders: nothing was credited for them.
+    /// List payments that did not fit their orders, as `farebox anomalies list` does.
     Anomalies {
         #[command(flatten)]
         output: OutputArgs,
@@ -72,9 +73,6 @@ pub(super) enum OrdersCommand {
         output: OutputArgs,
     },
 }
-
-/// How many anomalies are listed.
-const ANOMALIES: u32 = 100;
 
 pub(super) async fn execute(command: OrdersCommand, app: &App) -> Result<(), Failure> {
     match command {
@@ -97,12 +95,7 @@ pub(super) async fn execute(command: OrdersCommand, app: &App) -> Result<(), Fai
             refund(app, &new, output).await
         }
         OrdersCommand::Anomalies { output } => {
-            let anomalies = app.anomalies(ANOMALIES).await?;
-            if output.json {
-                print_json(&anomalies)
-            } else {
-                print(&describe_anomalies(&anomalies))
-            }
+            anomalies::list(app, &AnomalyFilter::default(), output).await
         }
         OrdersCommand::ImportLegacy { output } => {
             let report = app.import_legacy_orders().await?;
@@ -241,47 +234,6 @@ fn describe_refund(refund: &RefundView, key: &str) -> String {
     facts(&lines)
 }
 
-fn describe_anomalies(anomalies: &[AnomalyView]) -> String {
-    if anomalies.is_empty() {
-        return "no anomalies\n".to_owned();
-    }
-    let columns = [
-        Column::Text("last seen at"),
-        Column::Number("times"),
-        Column::Text("does not fit"),
-        Column::Text("order"),
-        Column::Text("payment"),
-        Column::Text("expected"),
-        Column::Text("found"),
-    ];
-    let rows = anomalies.iter().map(|anomaly| {
-        vec![
-            anomaly.last_seen_at.clone(),
-            anomaly.times_seen.to_string(),
-            anomaly.kind.clone(),
-            anomaly.order_id.clone(),
-            anomaly.payment_id.clone(),
-            in_short(&anomaly.expected),
-            in_short(&anomaly.found),
-        ]
-    });
-    table(&columns, rows)
-}
-
-/// What an order or its news says, without the ids that stand beside it: `10 CNY of ada, pending`.
-fn in_short(said: &serde_json::Value) -> String {
-    let text = |name: &str| said[name].as_str();
-    let Some(amount) = text("amount") else { return "-".to_owned() };
-    let mut short = format!("{amount} {}", text("currency").unwrap_or("-"));
-    if let Some(user) = text("user_id") {
-        short.push_str(&format!(" of {user}"));
-    }
-    if let Some(state) = text("state").or(text("status")) {
-        short.push_str(&format!(", {state}"));
-    }
-    short
-}
-
 fn describe_import(report: &ImportReport) -> String {
     let ImportReport { imported, known, unreadable } = report;
     let mut text = facts(&[
@@ -391,35 +343,6 @@ mod tests {
         amount  10 CNY
         owed    4 CNY by the account
         key     k1
-        ");
-    }
-
-    #[test]
-    fn an_anomaly_says_what_was_expected_and_what_came() {
-        let anomaly = AnomalyView {
-            id: 1,
-            kind: "amount".to_owned(),
-            order_id: "recharge_1".to_owned(),
-            payment_id: "PAY1".to_owned(),
-            expected: serde_json::json!({
-                "payment_id": "PAY1", "amount": "10", "currency": "CNY", "user_id": "ada", "state": "pending",
-            }),
-            found: serde_json::json!({
-                "payment_id": "PAY1", "amount": "100", "currency": "CNY", "user_id": null, "status": "SUCCESS",
-            }),
-            times_seen: 2,
-            first_seen_at: "2026-11-22T14:00:00.000Z".to_owned(),
-            last_seen_at: "2026-11-22T14:00:31.000Z".to_owned(),
-        };
-        let unknown = AnomalyView {
-            kind: "unknown_order".to_owned(),
-            expected: serde_json::Value::Null,
-            ..anomaly.clone()
-        };
-        insta::assert_snapshot!(describe_anomalies(&[anomaly, unknown]), @r"
-        last seen at              times  does not fit   order       payment  expected                found
-        2026-11-22T14:00:31.000Z      2  amount         recharge_1  PAY1     10 CNY of ada, pending  100 CNY, SUCCESS
-        2026-11-22T14:00:31.000Z      2  unknown_order  recharge_1  PAY1     -                       100 CNY, SUCCESS
         ");
     }
 

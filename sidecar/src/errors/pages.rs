@@ -62,12 +62,12 @@ const UNAUTHORIZED: Page = Page {
 
 const FORBIDDEN: Page = Page {
     meaning: Text {
-        english: "You are known, and may not do this: it is about another user.",
-        chinese: "身份已确认，但无权进行此操作：它涉及其他用户。",
+        english: "You are known, and may not do this: it is about another user, or needs another role.",
+        chinese: "身份已确认，但无权进行此操作：它涉及其他用户，或需要其他角色。",
     },
     remedy: Text {
-        english: "Leave `user_id` out, or name yourself.",
-        chinese: "请去掉 `user_id`，或填写您本人的用户。",
+        english: "Leave `user_id` out, or name yourself; operators need a token with the role that `detail` names.",
+        chinese: "请去掉 `user_id`，或填写您本人的用户；运营人员需使用具有 `detail` 所述角色的令牌。",
     },
     mender: Caller,
     repeat: Useless,
@@ -157,8 +157,8 @@ const OVERLOADED: Page = Page {
         chinese: "网关或计费服务已达到容量上限；未产生任何费用。",
     },
     remedy: Text {
-        english: "Send the same again after `Retry-After`. With status 429 too many of your own orders wait to be paid.",
-        chinese: "请在 `Retry-After` 之后重发。状态为 429 时表示您有过多订单等待支付。",
+        english: "Send the same again after `Retry-After`. With status 429 too many of your own orders wait to be paid, or an operator asks too often.",
+        chinese: "请在 `Retry-After` 之后重发。状态为 429 时表示您有过多订单等待支付，或运营请求过于频繁。",
     },
     mender: Time,
     repeat: Safe,

@@ -50,7 +50,7 @@ pub fn outbox_lag(lag: Duration) {
     gauge!(OUTBOX_LAG).set(lag.as_secs_f64());
 }
 
-/// So many kinds of news of payments did not fit.
+/// So many kinds of news of payments did not fit and wait for a decision.
 pub fn anomalies(count: u64) {
     gauge!(ANOMALIES).set(float(count));
 }
@@ -103,7 +103,7 @@ pub(super) fn register() {
         (
             ANOMALIES,
             Unit::Count,
-            "Kinds of news of payments that did not fit their orders and wait for people to look at.",
+            "Kinds of news of payments that did not fit their orders and wait for a decision.",
         ),
         (POOL, Unit::Count, "Connections of this process to the database."),
         (

@@ -46,6 +46,7 @@ fn everything() {
     transaction_gave_way(GaveWay::Raced);
     transaction_exhausted();
     shed(Shed::Sync);
+    operator_refused(OperatorRefusal::Role);
     accept_failed(ListenerName::Public);
     connections(ListenerName::Public, 3);
     left_out(SyncItem::Report);
@@ -147,6 +148,7 @@ fn every_fact_is_seen_under_its_agreed_name() {
         r#"billing_transaction_retry_total{code="raced"} 1"#,
         "billing_transaction_exhausted_total 1",
         r#"billing_shed_total{what="sync"} 1"#,
+        r#"billing_operator_refused_total{why="role"} 1"#,
         r#"billing_accept_failed_total{listener="public"} 1"#,
         r#"billing_connections{listener="public"} 3"#,
         r#"billing_sync_left_out_total{item="report"} 1"#,

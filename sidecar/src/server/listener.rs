@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tower::util::MapRequest;
 
+use crate::api::Remote;
 use crate::metrics::{self, ListenerName};
 
 /// Requests that one HTTP/2 connection may have open.
@@ -73,11 +77,15 @@ impl Bound {
         let open = GracefulShutdown::new();
         let slots = Arc::new(Semaphore::new(connections_max));
         loop {
-            let (stream, slot) = tokio::select! {
+            let (stream, remote, slot) = tokio::select! {
                 accepted = accept(&self, &slots) => accepted,
                 _ = stopping.wait_for(|stop| *stop) => break,
             };
-            let service = TowerToHyperService::new(router.clone());
+            let service = MapRequest::new(router.clone(), move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(Remote(remote.ip()));
+                request
+            });
+            let service = TowerToHyperService::new(service);
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             let connection = open.watch(connection);
             let (name, slots) = (self.name, slots.clone());
@@ -114,15 +122,15 @@ fn builder(protocols: Protocols) -> Builder<TokioExecutor> {
 async fn accept(
     bound: &Bound,
     slots: &Arc<Semaphore>,
-) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
+) -> (TcpStream, SocketAddr, Option<tokio::sync::OwnedSemaphorePermit>) {
     // The semaphore is never closed, so there is always a slot in the end.
     let slot = slots.clone().acquire_owned().await.ok();
     loop {
         match bound.listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, remote)) => {
                 // Without it a reply waits for the acknowledgement of the one before; failing costs only that.
                 let _ = stream.set_nodelay(true);
-                return (stream, slot);
+                return (stream, remote, slot);
             }
             Err(err) => {
                 metrics::accept_failed(bound.name);

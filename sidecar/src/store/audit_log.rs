@@ -7,7 +7,8 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use farebox_core::id::AccountId;
 
 use crate::store::StoreError;
-use crate::store::column::{Columns, OnCorrupt, read_all, time_text};
+use crate::store::column::{Columns, time_text};
+use crate::store::page::{Listed, listed, one_more};
 
 const TABLE: &str = "audit_log";
 
@@ -66,14 +67,6 @@ pub(crate) struct Selection<'a> {
     pub(crate) before: Option<i64>,
 }
 
-/// What a reading found.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) lines: Vec<Line>,
-    /// The last line, when older ones follow.
-    pub(crate) end: Option<i64>,
-}
-
 fn read(row: &MySqlRow) -> Result<Line, StoreError> {
     let columns = Columns::new(row, TABLE, "audit_log_id");
     Ok(Line {
@@ -93,7 +86,7 @@ pub(crate) async fn list(
     connection: &mut MySqlConnection,
     selection: &Selection<'_>,
     limit: u32,
-) -> Result<Listed, StoreError> {
+) -> Result<Listed<Line, i64>, StoreError> {
     let mut sql =
         "SELECT audit_log_id, actor, action, subject, reason, before_json, after_json, created_at
          FROM audit_log WHERE TRUE"
@@ -126,11 +119,8 @@ pub(crate) async fn list(
     if let Some(before) = selection.before {
         query = query.bind(before);
     }
-    // One more than asked for tells whether there are further ones.
-    let mut rows = query.bind(limit.saturating_add(1)).fetch_all(connection).await?;
-    let has_more = (limit as usize) < rows.len();
-    rows.truncate(limit as usize);
-    let last = rows.last().filter(|_| has_more);
-    let end = last.map(|row| Columns::new(row, TABLE, "audit_log_id").integer("audit_log_id"));
-    Ok(Listed { end: end.transpose()?, lines: read_all(&rows, OnCorrupt::Skip, read)? })
+    let rows = query.bind(one_more(limit)).fetch_all(connection).await?;
+    listed(rows, limit, read, |row| {
+        Columns::new(row, TABLE, "audit_log_id").integer("audit_log_id")
+    })
 }

@@ -1,13 +1,16 @@
 //! `gateway`: which number each process of a gateway has.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::Row;
-use sqlx::mysql::MySqlConnection;
+use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use farebox_core::id::GatewayId;
 
 use crate::store::StoreError;
-use crate::store::column::{Columns, OnCorrupt, json, read_all};
+use crate::store::column::{Columns, OnCorrupt, json, micros, read_all};
+use crate::store::page::{Listed, listed, one_more};
 
 /// The number of this instance; `None` when it is new.
 pub(crate) async fn find_epoch(
@@ -94,4 +97,61 @@ pub(crate) async fn touch(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// A process of a gateway as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) gateway: String,
+    pub(crate) epoch: i64,
+    pub(crate) instance: String,
+    pub(crate) first_seen_at: DateTime<Utc>,
+    pub(crate) last_seen_at: DateTime<Utc>,
+    /// Whether it has not been heard of for longer than was asked about.
+    pub(crate) is_silent: bool,
+}
+
+/// Reads the newest process of each name, and older ones that hold open leases, in the order of names and epochs. A name whose
+/// place is behind `after` that comes meanwhile is read.
+pub(crate) async fn list(
+    connection: &mut MySqlConnection,
+    after: Option<&(String, i64)>,
+    silence: Duration,
+    limit: u32,
+) -> Result<Listed<Process, (String, i64)>, StoreError> {
+    let (gateway, epoch) = after.map_or(("", 0), |(gateway, epoch)| (gateway.as_str(), *epoch));
+    let rows = sqlx::query(
+        "SELECT gateway.gateway_id, gateway.epoch, gateway.instance, gateway.first_seen_at, gateway.last_seen_at,
+           CAST(gateway.last_seen_at < UTC_TIMESTAMP(3) - INTERVAL ? MICROSECOND AS SIGNED) AS is_silent
+         FROM gateway
+         WHERE gateway.gateway_id >= ? AND (gateway.gateway_id > ? OR gateway.epoch > ?) AND (
+           NOT EXISTS (SELECT 1 FROM gateway AS newer
+             WHERE newer.gateway_id = gateway.gateway_id AND newer.epoch > gateway.epoch)
+           OR EXISTS (SELECT 1 FROM lease
+             WHERE lease.gateway_id = gateway.gateway_id AND lease.epoch = gateway.epoch AND lease.open_key IS NOT NULL))
+         ORDER BY gateway.gateway_id, gateway.epoch LIMIT ?",
+    )
+    .bind(micros(silence))
+    .bind(gateway)
+    .bind(gateway)
+    .bind(epoch)
+    .bind(one_more(limit))
+    .fetch_all(connection)
+    .await?;
+    listed(rows, limit, read_process, |row| {
+        let columns = Columns::new(row, "gateway", "gateway_id");
+        Ok((columns.text("gateway_id")?, columns.integer("epoch")?))
+    })
+}
+
+fn read_process(row: &MySqlRow) -> Result<Process, StoreError> {
+    let columns = Columns::new(row, "gateway", "gateway_id");
+    Ok(Process {
+        gateway: columns.text("gateway_id")?,
+        epoch: columns.integer("epoch")?,
+        instance: columns.text("instance")?,
+        first_seen_at: columns.time("first_seen_at")?,
+        last_seen_at: columns.time("last_seen_at")?,
+        is_silent: columns.integer("is_silent")? != 0,
+    })
 }

@@ -18,6 +18,8 @@ use crate::store::column::{
     Columns, OnCorrupt, bigint, decimal, json, read_all, require_changed, time_text,
 };
 
+pub(crate) mod list;
+
 const TABLE: &str = "lease";
 
 /// Where a lease is in its life.

@@ -11,6 +11,7 @@ use farebox_core::money::Nanos;
 use farebox_core::order::{Method, State};
 
 use crate::store::column::{Columns, OnCorrupt, decimal, micros, read_all, require_changed};
+use crate::store::page::{Listed, listed, one_more};
 use crate::store::{StoreError, is_new};
 
 const TABLE: &str = "recharge_order";
@@ -171,12 +172,14 @@ pub(crate) async fn lock(
     row.as_ref().map(read).transpose()
 }
 
-/// A part of a list.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) orders: Vec<Order>,
-    /// Where the part ends, if there are further orders.
-    pub(crate) end: Option<Place>,
+/// Reads the order that has this payment and locks it.
+pub(crate) async fn lock_by_payment(
+    connection: &mut MySqlConnection,
+    payment_id: &str,
+) -> Result<Option<Order>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM recharge_order WHERE payment_order_id = ? FOR UPDATE");
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(payment_id).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
 }
 
 /// Reads orders, newest first. Orders that are made meanwhile stand before the first page, so no page shifts. Rows that
@@ -185,7 +188,7 @@ pub(crate) async fn list(
     connection: &mut MySqlConnection,
     selection: &Selection<'_>,
     limit: u32,
-) -> Result<Listed, StoreError> {
+) -> Result<Listed<Order, Place>, StoreError> {
     let mut sql = format!("SELECT {COLUMNS} FROM recharge_order WHERE TRUE");
     if selection.account.is_some() {
         sql.push_str(" AND user_id = ?");
@@ -208,13 +211,8 @@ pub(crate) async fn list(
         let created_at = created_at.naive_utc();
         query = query.bind(created_at).bind(created_at).bind(order_id);
     }
-    // One more than asked for tells whether there are further ones.
-    let mut rows = query.bind(limit.saturating_add(1)).fetch_all(connection).await?;
-    let size = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = size < rows.len();
-    rows.truncate(size);
-    let end = rows.last().filter(|_| has_more).map(place).transpose()?;
-    Ok(Listed { orders: read_all(&rows, OnCorrupt::Skip, read)?, end })
+    let rows = query.bind(one_more(limit)).fetch_all(connection).await?;
+    listed(rows, limit, read, place)
 }
 
 fn place(row: &MySqlRow) -> Result<Place, StoreError> {

@@ -115,9 +115,10 @@ pub(crate) async fn outbox_lag(connection: &mut MySqlConnection) -> Result<Durat
     Ok(Duration::from_micros(Columns::new(&row, "outbox", "id").units("silence")?))
 }
 
-/// How many kinds of news did not fit.
+/// How many kinds of news did not fit and wait for a decision.
 pub(crate) async fn anomalies(connection: &mut MySqlConnection) -> Result<u64, StoreError> {
-    let query = sqlx::query("SELECT '' AS id, COUNT(*) AS count FROM payment_anomaly");
+    let query =
+        sqlx::query("SELECT '' AS id, COUNT(*) AS count FROM payment_anomaly WHERE state = 'open'");
     count(&query.fetch_one(connection).await?, "payment_anomaly")
 }
 

@@ -1,6 +1,6 @@
 //! Accounts in pages, as operators read them.
 
-use farebox_sidecar::app::{AccountFilter, AccountsError, Found};
+use farebox_sidecar::app::{AccountFilter, AccountsError, Found, PageError};
 
 use crate::fixture::{Fixture, want};
 
@@ -98,7 +98,10 @@ async fn page_sizes_and_cursors_out_of_bounds_are_refused() {
     for cursor in ["", "#", "x", "_w"] {
         let filter = AccountFilter { cursor: Some(cursor.to_owned()), ..AccountFilter::default() };
         let answer = farebox.app.accounts(&filter).await;
-        assert!(matches!(answer, Err(AccountsError::Cursor)), "{cursor}: {answer:?}");
+        assert!(
+            matches!(answer, Err(AccountsError::Page(PageError::Cursor))),
+            "{cursor}: {answer:?}"
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! The audit log: what operators did, as they read it.
 
-use farebox_sidecar::app::{AuditError, AuditFilter, AuditPage, AuditView, Credit};
+use farebox_sidecar::app::{AuditError, AuditFilter, AuditPage, AuditView, Credit, PageError};
 
 use crate::fixture::{Fixture, credit};
 
@@ -119,7 +119,7 @@ async fn page_sizes_cursors_and_moments_out_of_bounds_are_refused() {
     for cursor in ["", "x", "0", "-1", "9223372036854775808", "1 OR TRUE"] {
         let filter = AuditFilter { cursor: Some(cursor.to_owned()), ..AuditFilter::default() };
         let answer = farebox.app.audit(&filter).await;
-        assert!(matches!(answer, Err(AuditError::Cursor)), "{cursor}: {answer:?}");
+        assert!(matches!(answer, Err(AuditError::Page(PageError::Cursor))), "{cursor}: {answer:?}");
     }
     let since = Some("0000-01-01T00:00:00Z".parse().unwrap());
     let error = farebox.app.audit(&AuditFilter { since, ..AuditFilter::default() }).await;

@@ -10,6 +10,7 @@ use farebox_sidecar::store::Store;
 
 use crate::fixture::{Fixture, nanos, settings};
 
+mod anomalies;
 mod callback;
 mod concurrency;
 mod create;

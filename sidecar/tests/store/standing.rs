@@ -66,6 +66,16 @@ async fn what_stands_in_the_database_is_shown() {
         found_json, times_seen, first_seen_at, last_seen_at)
         VALUES (REPEAT('a', 32), 'amount', 'o', 'p', '{}', '{}', 1, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))";
     farebox.database.run(anomaly).await;
+    // One that somebody has decided about waits for nobody.
+    farebox
+        .database
+        .run(
+            "INSERT INTO payment_anomaly (fingerprint, kind, order_id, payment_order_id, expected_json, found_json, times_seen,
+               first_seen_at, last_seen_at, state, action, reason, resolved_by, resolved_at)
+             VALUES (REPEAT('b', 32), 'amount', 'o', 'q', '{}', '{}', 1, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3), 'resolved',
+               'dismiss', 'r', 'ann', UTC_TIMESTAMP(3))",
+        )
+        .await;
     farebox.app.show_standing().await.unwrap();
     // Both have less than 20 % of 10 free units left; of balances, an account that never had money is not low.
     for (series, value) in [

@@ -3,7 +3,7 @@
 use farebox_core::call::CheckRequest;
 use farebox_core::money::Nanos;
 use farebox_core::wire::JournalReport;
-use farebox_sidecar::app::{Period, RecordFilter, StatementView, UsageView, ViewError};
+use farebox_sidecar::app::{PageError, Period, RecordFilter, StatementView, UsageView, ViewError};
 
 use crate::calls::{deduct, refund};
 use crate::fixture::{Fixture, key, nanos, used, want};
@@ -116,11 +116,11 @@ async fn pages_of_records_neither_skip_nor_repeat_while_new_ones_are_written() {
         let filter = RecordFilter { limit: Some(limit), ..Default::default() };
         let page = farebox.app.records(&name("u"), &filter).await;
         assert_eq!(page.is_ok(), is_good, "{limit}");
-        assert!(is_good || matches!(page, Err(ViewError::Limit { .. })));
+        assert!(is_good || matches!(page, Err(ViewError::Page(PageError::Limit { .. }))));
     }
     let garbage = RecordFilter { cursor: Some("x".to_owned()), ..Default::default() };
     let page = farebox.app.records(&name("u"), &garbage).await;
-    assert!(matches!(page, Err(ViewError::Cursor)));
+    assert!(matches!(page, Err(ViewError::Page(PageError::Cursor))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,25 +2,24 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::id::AccountId;
 use farebox_core::money::Nanos;
 use farebox_core::problem::Problem;
 use serde::{Deserialize, Serialize};
 
-use super::ACTOR;
 use crate::api::accounts;
 use crate::api::amount::Amount;
 use crate::api::body::{self, Limit};
 use crate::api::key;
 use crate::api::query::Parameters;
 use crate::api::reply::{self, language, problem};
-use crate::app::{AccountFilter, AccountsError, App, Credit, CreditError, CreditOutcome};
+use crate::app::{AccountFilter, AccountsError, App, Caller, Credit, CreditError, CreditOutcome};
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the adjustment alone" };
@@ -46,8 +45,7 @@ async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response 
     match tokio::time::timeout(TIMEOUT, app.accounts(&filter)).await {
         Ok(Ok(page)) => reply::value(StatusCode::OK, &page, language),
         Ok(Err(AccountsError::Store(err))) => reply::store_failed(language, &err),
-        Ok(Err(err @ AccountsError::Limit { .. })) => invalid(language, "limit", &err.to_string()),
-        Ok(Err(err @ AccountsError::Cursor)) => invalid(language, "cursor", &err.to_string()),
+        Ok(Err(AccountsError::Page(err))) => reply::no_such_page(language, err),
         Err(_) => late(language),
     }
 }
@@ -121,9 +119,13 @@ struct Adjusted<'a> {
     outcome: &'a CreditOutcome,
 }
 
-async fn adjust(State(app): State<App>, request: Request) -> Response {
+async fn adjust(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let language = language(request.headers());
-    let credit = match read(request, language).await {
+    let credit = match read(request, caller, language).await {
         Ok(credit) => credit,
         Err(refusal) => return *refusal,
     };
@@ -144,13 +146,17 @@ async fn adjust(State(app): State<App>, request: Request) -> Response {
     }
 }
 
-async fn read(request: Request, language: Language) -> Result<Credit, Box<Response>> {
+async fn read(
+    request: Request,
+    caller: Caller,
+    language: Language,
+) -> Result<Credit, Box<Response>> {
     let (head, body) = request.into_parts();
     let key = key::idempotency_key(&head.headers, language)?;
     let body = body::read(&head.headers, body, LIMIT, language).await?;
     let Body { account, amount, reason } =
         body::parse(&body).map_err(|malformed| Box::new(malformed.into_response(language)))?;
-    Ok(Credit { account, amount: amount.0, reason, key, actor: ACTOR.to_owned() })
+    Ok(Credit { account, amount: amount.0, reason, key, actor: caller.actor })
 }
 
 fn failed(language: Language, err: &CreditError) -> Response {

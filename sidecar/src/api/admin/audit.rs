@@ -49,8 +49,7 @@ fn filter(uri: &Uri, language: Language) -> Result<AuditFilter, Box<Response>> {
 
 fn failed(language: Language, err: &AuditError) -> Response {
     let field = match err {
-        AuditError::Limit { .. } => "limit",
-        AuditError::Cursor => "cursor",
+        AuditError::Page(page) => return reply::no_such_page(language, *page),
         AuditError::Since { .. } => "since",
         AuditError::Store(store) => return reply::store_failed(language, store),
     };

@@ -1,20 +1,19 @@
 //! `POST /admin/v1/accounts/{account}/credit-limit`.
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
+use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::problem::Problem;
 use serde::Deserialize;
 
-use super::ACTOR;
 use super::accounts::{invalid, named};
 use crate::api::amount::Amount;
 use crate::api::body::{self, Limit};
 use crate::api::reply::{self, language, problem};
-use crate::app::{App, CreditLimit, CreditLimitError};
+use crate::app::{App, Caller, CreditLimit, CreditLimitError};
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the limit alone" };
@@ -33,9 +32,14 @@ struct Body {
     reason: String,
 }
 
-async fn set(State(app): State<App>, Path(account): Path<String>, request: Request) -> Response {
+async fn set(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(account): Path<String>,
+    request: Request,
+) -> Response {
     let language = language(request.headers());
-    let new = match read(&account, request, language).await {
+    let new = match read(&account, request, caller, language).await {
         Ok(new) => new,
         Err(refusal) => return *refusal,
     };
@@ -54,6 +58,7 @@ async fn set(State(app): State<App>, Path(account): Path<String>, request: Reque
 async fn read(
     account: &str,
     request: Request,
+    caller: Caller,
     language: Language,
 ) -> Result<CreditLimit, Box<Response>> {
     let account = named(account, language)?;
@@ -61,7 +66,7 @@ async fn read(
     let body = body::read(&head.headers, body, LIMIT, language).await?;
     let Body { credit_limit, reason } =
         body::parse(&body).map_err(|malformed| Box::new(malformed.into_response(language)))?;
-    Ok(CreditLimit { account, limit: credit_limit.0, reason, actor: ACTOR.to_owned() })
+    Ok(CreditLimit { account, limit: credit_limit.0, reason, actor: caller.actor })
 }
 
 fn failed(language: Language, err: &CreditLimitError) -> Response {

@@ -1,20 +1,19 @@
 //! `POST /admin/v1/accounts/{account}/freeze` and `/thaw`.
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
+use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::id::AccountId;
 use farebox_core::problem::Problem;
 use serde::Deserialize;
 
-use super::ACTOR;
 use super::accounts::{invalid, named};
 use crate::api::body::{self, Limit};
 use crate::api::reply::{self, language, problem};
-use crate::app::{App, FreezeError, FreezeOutcome};
+use crate::app::{App, Caller, FreezeError, FreezeOutcome};
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the reason alone" };
@@ -32,24 +31,34 @@ struct Body {
     reason: String,
 }
 
-async fn freeze(State(app): State<App>, Path(account): Path<String>, request: Request) -> Response {
+async fn freeze(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(account): Path<String>,
+    request: Request,
+) -> Response {
     let language = language(request.headers());
     let (account, reason) = match read(&account, request, language).await {
         Ok(read) => read,
         Err(refusal) => return *refusal,
     };
     // What has begun is finished, whether or not the operator still waits.
-    let task = tokio::spawn(async move { app.freeze(&account, &reason, ACTOR).await });
+    let task = tokio::spawn(async move { app.freeze(&account, &reason, &caller.actor).await });
     answer(task.await, language)
 }
 
-async fn thaw(State(app): State<App>, Path(account): Path<String>, request: Request) -> Response {
+async fn thaw(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(account): Path<String>,
+    request: Request,
+) -> Response {
     let language = language(request.headers());
     let (account, reason) = match read(&account, request, language).await {
         Ok(read) => read,
         Err(refusal) => return *refusal,
     };
-    let task = tokio::spawn(async move { app.thaw(&account, &reason, ACTOR).await });
+    let task = tokio::spawn(async move { app.thaw(&account, &reason, &caller.actor).await });
     answer(task.await, language)
 }
 

@@ -1,24 +1,23 @@
-//! `/admin/v1/orders` and `/admin/v1/anomalies`: every user's orders, refunds, and payments that did not fit.
+//! `/admin/v1/orders`: every user's orders, and refunds.
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::order::RefundRefusal;
 use farebox_core::problem::Problem;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::super::amount::Amount;
 use super::super::body::{self, Limit};
 use super::super::key;
 use super::super::orders::{answer, filter};
 use super::super::reply::{self, language, problem};
-use super::ACTOR;
-use crate::app::{AnomalyView, App, NewRefund, RefundError, RefundView};
+use crate::app::{App, Caller, NewRefund, RefundError, RefundView};
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the refund alone" };
@@ -26,15 +25,11 @@ const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the refund alone" 
 /// How long looking may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The newest anomalies that are shown.
-const ANOMALIES: u32 = 100;
-
 pub(super) fn routes(app: App) -> Router {
     Router::new()
         .route("/admin/v1/orders", get(list))
         .route("/admin/v1/orders/{order_id}", get(show))
         .route("/admin/v1/orders/{order_id}/refund", post(refund))
-        .route("/admin/v1/anomalies", get(anomalies))
         .with_state(app)
 }
 
@@ -54,23 +49,6 @@ async fn show(
     answer(language(&headers), TIMEOUT, app.order_with_refunds(&order_id)).await
 }
 
-#[derive(Debug, Serialize)]
-struct Anomalies {
-    anomalies: Vec<AnomalyView>,
-}
-
-async fn anomalies(State(app): State<App>, headers: HeaderMap) -> Response {
-    let language = language(&headers);
-    let anomalies = tokio::time::timeout(TIMEOUT, app.anomalies(ANOMALIES)).await;
-    let Ok(anomalies) = anomalies else {
-        return reply::come_again(language, Code::Unavailable, "not done in time; ask again");
-    };
-    match anomalies {
-        Ok(anomalies) => reply::value(StatusCode::OK, &Anomalies { anomalies }, language),
-        Err(err) => reply::store_failed(language, &err),
-    }
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -84,11 +62,12 @@ struct Body {
 
 async fn refund(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(order_id): Path<String>,
     request: Request,
 ) -> Response {
     let language = language(request.headers());
-    let new = match read(order_id, request, language).await {
+    let new = match read(order_id, caller, request, language).await {
         Ok(new) => new,
         Err(refusal) => return *refusal,
     };
@@ -110,6 +89,7 @@ async fn refund(
 
 async fn read(
     order_id: String,
+    caller: Caller,
     request: Request,
     language: Language,
 ) -> Result<NewRefund, Box<Response>> {
@@ -123,7 +103,7 @@ async fn read(
         amount: body.amount.map(|amount| amount.0),
         reason: body.reason,
         key,
-        actor: ACTOR.to_owned(),
+        actor: caller.actor,
         allow_receivable: body.allow_receivable,
     })
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::id::ServiceName;
 use farebox_core::problem::Problem;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::super::amount::Amount;
 use super::super::body::{self, Limit};
 use super::super::reply::{self, language, problem};
-use crate::app::{App, PriceChange, PriceView, PricesError};
+use crate::app::{App, Caller, PriceChange, PriceView, PricesError};
 use crate::config::price_file;
 
 /// The largest body.
@@ -25,9 +25,6 @@ const LIMIT: Limit = Limit { bytes: 256 * 1_024, remedy: "send fewer services at
 
 /// How long looking may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Who acts, in the audit log.
-const ACTOR: &str = "admin api";
 
 pub(super) fn routes(app: App) -> Router {
     Router::new().route("/admin/v1/prices", get(list).post(apply)).with_state(app)
@@ -65,7 +62,11 @@ fn effective<'de, D: Deserializer<'de>>(
         .map_err(|complaint| de::Error::custom(format!("{text:?} is {complaint}")))
 }
 
-async fn apply(State(app): State<App>, request: Request) -> Response {
+async fn apply(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let language = language(request.headers());
     let Body { prices, effective, reason } = match read(request, language).await {
         Ok(body) => body,
@@ -74,7 +75,7 @@ async fn apply(State(app): State<App>, request: Request) -> Response {
     let prices = prices.into_iter().map(|(service, price)| (service, price.0)).collect();
     let change = PriceChange { prices, effective };
     // What has begun is finished, whether or not the operator still waits.
-    let task = tokio::spawn(async move { app.apply_prices(&change, &reason, ACTOR).await });
+    let task = tokio::spawn(async move { app.apply_prices(&change, &reason, &caller.actor).await });
     match task.await {
         Ok(Ok(plan)) => reply::value(StatusCode::OK, &plan, language),
         Ok(Err(err)) => failed(language, &err),

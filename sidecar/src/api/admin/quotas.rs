@@ -1,19 +1,18 @@
 //! `/admin/v1/quotas`: this month's free quotas follow the configuration.
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::post;
+use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::problem::Problem;
 use serde::Deserialize;
 
-use super::ACTOR;
 use crate::api::body::{self, Limit};
 use crate::api::reply::{self, language, problem};
-use crate::app::{App, QuotaFilter, QuotasError};
+use crate::app::{App, Caller, QuotaFilter, QuotasError};
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the change alone" };
@@ -33,7 +32,11 @@ struct Body {
     dry_run: bool,
 }
 
-async fn apply(State(app): State<App>, request: Request) -> Response {
+async fn apply(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let language = language(request.headers());
     let Body { service, account, reason, dry_run } = match read(request, language).await {
         Ok(body) => body,
@@ -44,7 +47,7 @@ async fn apply(State(app): State<App>, request: Request) -> Response {
     let task = tokio::spawn(async move {
         match dry_run {
             true => app.plan_quotas(&filter).await,
-            false => app.apply_quotas(&filter, &reason, ACTOR).await,
+            false => app.apply_quotas(&filter, &reason, &caller.actor).await,
         }
     });
     match task.await {

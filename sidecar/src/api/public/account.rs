@@ -208,15 +208,13 @@ fn late(language: Language) -> Response {
 }
 
 fn told_or_failed<T: Serialize>(language: Language, told: Result<T, ViewError>) -> Response {
-    let field = |field: &str, err: &ViewError| {
-        let plain = Problem::new(Code::InvalidArgument, language, err.to_string());
-        problem(language, plain.with_field(field))
-    };
     match &told {
         Ok(view) => reply::value(StatusCode::OK, view, language),
-        Err(err @ ViewError::Limit { .. }) => field("limit", err),
-        Err(err @ ViewError::Cursor) => field("cursor", err),
-        Err(err @ ViewError::Month { .. }) => field("month", err),
+        Err(ViewError::Page(page)) => reply::no_such_page(language, *page),
+        Err(err @ ViewError::Month { .. }) => {
+            let plain = Problem::new(Code::InvalidArgument, language, err.to_string());
+            problem(language, plain.with_field("month"))
+        }
         Err(ViewError::Store(store)) => reply::store_failed(language, store),
     }
 }

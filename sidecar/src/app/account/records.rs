@@ -7,11 +7,8 @@ use serde::Serialize;
 use super::{RecordView, ViewError, record_view};
 use crate::app::App;
 use crate::app::cursor::Place;
+use crate::app::page::{self, Place as _};
 use crate::store::billing_record::{self, Selection};
-
-/// The most records of one page, and how many there are when nothing is said.
-pub(in crate::app) const LIMIT_MAX: u32 = 200;
-const LIMIT: u32 = 20;
 
 /// Which records a page has.
 #[derive(Debug, Clone, Default)]
@@ -44,12 +41,8 @@ pub(in crate::app) async fn page(
     filter: &RecordFilter,
 ) -> Result<RecordPage, ViewError> {
     let RecordFilter { service, from, to, limit, cursor } = filter;
-    let limit = limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(ViewError::Limit { limit });
-    }
-    let read = |text| Place::from_text(text).ok_or(ViewError::Cursor);
-    let place = cursor.as_deref().map(read).transpose()?;
+    let limit = page::limit(*limit)?;
+    let place: Option<Place> = page::after(cursor.as_deref())?;
     let selection = Selection {
         service: service.as_ref(),
         from: *from,

@@ -1,41 +1,27 @@
-//! News of payments that did not fit: never credited, kept for people to look at, counted and logged.
+//! News of payments that did not fit: never credited by itself, kept for people to decide, counted and logged.
 
 use farebox_core::order::{Claim, Mismatch};
-use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::mysql::MySqlConnection;
 
-use crate::app::{App, rfc3339};
+pub use self::action::{Action, ActionError};
+pub use self::resolve::{Resolution, ResolveError};
+pub use self::view::{
+    AnomaliesError, AnomalyFilter, AnomalyPage, AnomalyState, AnomalyStateError, AnomalyView,
+    ResolutionView,
+};
+use crate::app::App;
 use crate::metrics;
 use crate::store;
 use crate::store::StoreError;
-use crate::store::payment_anomaly::{self, Anomaly, NewAnomaly};
+use crate::store::payment_anomaly::{self, NewAnomaly};
 use crate::store::recharge_order::Order;
 use crate::store::retry::retry;
 
-/// News that did not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct AnomalyView {
-    /// Its number.
-    pub id: i64,
-    /// What does not fit: `payment`, `order`, `amount`, `currency`, `user`, `status` or `unknown_order`.
-    pub kind: String,
-    /// The order that the news names.
-    pub order_id: String,
-    /// The payment that the news names.
-    pub payment_id: String,
-    /// What the order says.
-    pub expected: Value,
-    /// What the news says.
-    pub found: Value,
-    /// How often the same news came.
-    pub times_seen: i64,
-    /// When it came first, RFC 3339 in UTC.
-    pub first_seen_at: String,
-    /// When it came last.
-    pub last_seen_at: String,
-}
+mod action;
+pub(in crate::app) mod resolve;
+pub(in crate::app) mod view;
 
 /// What was kept, to be told once it is committed.
 #[derive(Debug)]
@@ -125,25 +111,4 @@ pub(super) async fn keep(
         store::finish(tx, outcome).await
     });
     kept.await.map(|kept: Kept| kept.tell())
-}
-
-pub(in crate::app) async fn newest(app: &App, limit: u32) -> Result<Vec<AnomalyView>, StoreError> {
-    let mut connection = app.store.acquire().await?;
-    let anomalies = payment_anomaly::newest(&mut connection, limit).await?;
-    Ok(anomalies.into_iter().map(view).collect())
-}
-
-fn view(anomaly: Anomaly) -> AnomalyView {
-    let value = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
-    AnomalyView {
-        id: anomaly.id,
-        kind: anomaly.kind,
-        order_id: anomaly.order_id,
-        payment_id: anomaly.payment_id,
-        expected: value(&anomaly.expected_json),
-        found: value(&anomaly.found_json),
-        times_seen: anomaly.times_seen,
-        first_seen_at: rfc3339(anomaly.first_seen_at),
-        last_seen_at: rfc3339(anomaly.last_seen_at),
-    }
 }

@@ -18,6 +18,7 @@ use crate::metrics::{self, BalanceUpdate, CreditSource, RechargeStatus};
 use crate::negative::{self, Guard};
 use crate::payment::Facts;
 use crate::store::column::OnCorrupt;
+use crate::store::payment_anomaly;
 use crate::store::recharge_order::{self, Named, Order};
 use crate::store::recharge_refund::{self, NewRefund, Refund};
 use crate::store::retry::retry;
@@ -249,6 +250,10 @@ async fn credit(
 ) -> Result<Settled, StoreError> {
     let account = &order.account;
     let accounts = BTreeSet::from([account.clone()]);
+    if payment_anomaly::is_credited(tx, news.claim.payment_id).await? {
+        // By hand, when earlier news of it did not fit.
+        return quarantine(tx, Mismatch::Status, order, news, counted).await;
+    }
     let mut books = Books::lock(tx, &accounts, &app.settings, Create::Yes, OnCorrupt::Fail).await?;
     if books.balance(account)?.currency != order.currency {
         return quarantine(tx, Mismatch::Currency, order, news, counted).await;

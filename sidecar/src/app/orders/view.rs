@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::legacy::{self, Lookup};
 use super::{OrderView, RefundView};
+use crate::app::page::{self, PageError, Place as _};
 use crate::app::{App, cursor};
 use crate::store::StoreError;
 use crate::store::recharge_order::{self, Order, Place, Selection};
@@ -18,7 +19,7 @@ pub struct OrderFilter {
     pub account: Option<AccountId>,
     /// In this state only.
     pub state: Option<State>,
-    /// How many at most, 1 to [`LIMIT_MAX`]; 20 when it is not said.
+    /// How many at most, 1 to 200; 20 when it is not said.
     pub limit: Option<u32>,
     /// Where the page before ended.
     pub cursor: Option<String>,
@@ -53,17 +54,9 @@ pub enum OrdersError {
         /// What was named.
         order_id: String,
     },
-    /// A page size out of bounds.
-    #[error("limit is {limit}; write 1 to {LIMIT_MAX}")]
-    Limit {
-        /// What was asked for.
-        limit: u32,
-    },
-    /// A cursor that no page gave.
-    #[error(
-        "cursor cannot be read; write the next_cursor of the page before, or none for the first page"
-    )]
-    Cursor,
+    /// No such page.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// The order may be one of the predecessor's in Redis, which is away.
     #[error("order {order_id} may be in redis, which does not answer; ask again")]
     RedisAway {
@@ -74,10 +67,6 @@ pub enum OrdersError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
-
-/// The most orders of one page, and how many there are when nothing is said.
-const LIMIT_MAX: u32 = 200;
-const LIMIT: u32 = 20;
 
 pub(in crate::app) async fn one(
     app: &App,
@@ -116,17 +105,13 @@ pub(in crate::app) async fn with_refunds(
 }
 
 pub(in crate::app) async fn page(app: &App, filter: &OrderFilter) -> Result<Page, OrdersError> {
-    let limit = filter.limit.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(OrdersError::Limit { limit });
-    }
-    let read = |text| cursor::Place::from_text(text).ok_or(OrdersError::Cursor);
-    let after = filter.cursor.as_deref().map(read).transpose()?;
+    let limit = page::limit(filter.limit)?;
+    let after = page::after(filter.cursor.as_deref())?;
     let after = after.map(|cursor::Place { created_at, id }| Place { created_at, order_id: id });
     let selection = Selection { account: filter.account.as_ref(), state: filter.state, after };
     let mut connection = app.store.acquire().await?;
     let listed = recharge_order::list(&mut connection, &selection, limit).await?;
-    let orders = listed.orders.into_iter().map(OrderView::from).collect();
+    let orders = listed.rows.into_iter().map(OrderView::from).collect();
     Ok(Page { orders, next_cursor: listed.end.map(end_of_page) })
 }
 

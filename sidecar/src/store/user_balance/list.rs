@@ -7,36 +7,23 @@ use farebox_core::id::AccountId;
 
 use super::{Balance, COLUMNS, TABLE, read};
 use crate::store::StoreError;
-use crate::store::column::{Columns, OnCorrupt, read_all};
+use crate::store::column::Columns;
+use crate::store::page::{Listed, listed, one_more};
 
-/// A page of accounts.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) balances: Vec<Balance>,
-    /// The last account's name, when further ones follow.
-    pub(crate) end: Option<String>,
-}
-
-/// Reads the accounts whose names begin with `prefix` and stand behind `after`. Rows that cannot be read are left out, and
-/// count: what stands behind them is not lost.
+/// Reads the accounts whose names begin with `prefix` and stand behind `after`.
 pub(crate) async fn list(
     connection: &mut MySqlConnection,
     prefix: &str,
     after: &str,
     limit: u32,
-) -> Result<Listed, StoreError> {
+) -> Result<Listed<Balance, String>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM user_balance FORCE INDEX (uk_user_id)
          WHERE user_id LIKE ? ESCAPE '|' AND user_id > ? ORDER BY user_id LIMIT ?"
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(begins_with(prefix)).bind(after);
-    // One more than asked for tells whether there are further ones.
-    let mut rows = query.bind(limit.saturating_add(1)).fetch_all(connection).await?;
-    let has_more = (limit as usize) < rows.len();
-    rows.truncate(limit as usize);
-    let last = rows.last().filter(|_| has_more);
-    let end = last.map(|row| Columns::new(row, TABLE, "user_id").text("user_id")).transpose()?;
-    Ok(Listed { end, balances: read_all(&rows, OnCorrupt::Skip, read)? })
+    let rows = query.bind(one_more(limit)).fetch_all(connection).await?;
+    listed(rows, limit, read, |row| Columns::new(row, TABLE, "user_id").text("user_id"))
 }
 
 /// The pattern of the texts that begin so, whatever characters that has.

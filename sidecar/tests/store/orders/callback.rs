@@ -2,7 +2,7 @@
 
 use farebox_core::order::PaymentStatus;
 use farebox_core::wire::JournalReport;
-use farebox_sidecar::app::{Callback, CallbackError, Noted};
+use farebox_sidecar::app::{AnomalyFilter, Callback, CallbackError, Noted};
 
 use super::{fixture, news, order, paid, success};
 use crate::fixture::{Fixture, key, nanos};
@@ -95,7 +95,7 @@ async fn money_for_an_order_that_nobody_made_is_kept_for_people() {
     }
     farebox.app.callback(&success("recharge_x", "p1", "10")).await.unwrap_err();
     assert_eq!(farebox.anomalies().await, ["unknown_order recharge_x p1 2"]);
-    let anomaly = &farebox.app.anomalies(10).await.unwrap()[0];
+    let anomaly = &farebox.app.anomalies(&AnomalyFilter::default()).await.unwrap().anomalies[0];
     assert_eq!(anomaly.expected, serde_json::Value::Null);
     assert_eq!(
         (&anomaly.found["amount"], &anomaly.found["status"]),

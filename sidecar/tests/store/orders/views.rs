@@ -1,7 +1,7 @@
 //! Orders as their users and operators see them.
 
 use farebox_core::order::{PaymentStatus, State};
-use farebox_sidecar::app::{OrderFilter, OrdersError, Page};
+use farebox_sidecar::app::{OrderFilter, OrdersError, Page, PageError};
 
 use super::{fixture, news, order, paid};
 use crate::fixture::Fixture;
@@ -121,7 +121,10 @@ async fn page_sizes_and_cursors_out_of_bounds_are_refused() {
         encode("9223372036854775807 order"),
     ] {
         let answer = farebox.app.orders(&filter(None, 1, Some(broken.clone()))).await;
-        assert!(matches!(answer, Err(OrdersError::Cursor)), "{broken}: {answer:?}");
+        assert!(
+            matches!(answer, Err(OrdersError::Page(PageError::Cursor))),
+            "{broken}: {answer:?}"
+        );
     }
     // A cursor is a place, whether or not an order stands there.
     for (place, orders) in [("0 x", 0), ("1700000000123 x' OR TRUE -- ", 0), ("4102444800000 x", 1)]

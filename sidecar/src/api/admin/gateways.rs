@@ -1,0 +1,46 @@
+//! `GET /admin/v1/gateways`: who is alive, and what each holds.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use axum::routing::get;
+use farebox_core::code::{Code, Language};
+
+use crate::api::query::Parameters;
+use crate::api::reply::{self, language};
+use crate::app::{App, GatewayFilter, HoldersError};
+
+/// How long looking may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn routes(app: App) -> Router {
+    Router::new().route("/admin/v1/gateways", get(list)).with_state(app)
+}
+
+async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    let filter = match filter(&uri, language) {
+        Ok(filter) => filter,
+        Err(refusal) => return *refusal,
+    };
+    match tokio::time::timeout(TIMEOUT, app.gateways(&filter)).await {
+        Ok(Ok(page)) => reply::value(StatusCode::OK, &page, language),
+        Ok(Err(err)) => failed(language, &err),
+        Err(_) => reply::come_again(language, Code::Unavailable, "not done in time; ask again"),
+    }
+}
+
+fn filter(uri: &Uri, language: Language) -> Result<GatewayFilter, Box<Response>> {
+    let mut parameters = Parameters::read(uri, &["limit", "cursor"], language)?;
+    Ok(GatewayFilter { limit: parameters.limit()?, cursor: parameters.text("cursor") })
+}
+
+pub(super) fn failed(language: Language, err: &HoldersError) -> Response {
+    match err {
+        HoldersError::Page(page) => reply::no_such_page(language, *page),
+        HoldersError::Store(store) => reply::store_failed(language, store),
+    }
+}

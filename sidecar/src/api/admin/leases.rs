@@ -1,0 +1,106 @@
+//! `/admin/v1/leases`: who holds what, and asking for it back.
+
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use farebox_core::code::{Code, Language};
+use farebox_core::problem::Problem;
+use serde::Deserialize;
+
+use super::gateways;
+use crate::api::body::{self, Limit};
+use crate::api::query::Parameters;
+use crate::api::reply::{self, language, problem};
+use crate::app::{App, Caller, LeaseFilter, RecallError};
+
+/// The largest body.
+const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the reason alone" };
+
+/// How long looking may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn routes(app: App) -> Router {
+    Router::new()
+        .route("/admin/v1/leases", get(list))
+        .route("/admin/v1/leases/{id}/recall", post(recall))
+        .with_state(app)
+}
+
+async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    let filter = match filter(&uri, language) {
+        Ok(filter) => filter,
+        Err(refusal) => return *refusal,
+    };
+    match tokio::time::timeout(TIMEOUT, app.leases(&filter)).await {
+        Ok(Ok(page)) => reply::value(StatusCode::OK, &page, language),
+        Ok(Err(err)) => gateways::failed(language, &err),
+        Err(_) => reply::come_again(language, Code::Unavailable, "not done in time; ask again"),
+    }
+}
+
+fn filter(uri: &Uri, language: Language) -> Result<LeaseFilter, Box<Response>> {
+    let known = ["gateway", "account", "service", "limit", "cursor"];
+    let mut parameters = Parameters::read(uri, &known, language)?;
+    Ok(LeaseFilter {
+        gateway: parameters.value("gateway")?,
+        account: parameters.value("account")?,
+        service: parameters.value("service")?,
+        limit: parameters.limit()?,
+        cursor: parameters.text("cursor"),
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    reason: String,
+}
+
+async fn recall(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    let language = language(request.headers());
+    let Ok(lease) = id.parse() else {
+        let detail = format!("there is no lease {id}");
+        return problem(language, Problem::new(Code::NotFound, language, detail));
+    };
+    let Body { reason } = match read(request, language).await {
+        Ok(body) => body,
+        Err(refusal) => return *refusal,
+    };
+    // What has begun is finished, whether or not the operator still waits.
+    let task = tokio::spawn(async move { app.recall(lease, &reason, &caller.actor).await });
+    match task.await {
+        Ok(Ok(view)) => reply::value(StatusCode::OK, &view, language),
+        Ok(Err(err)) => failed(language, &err),
+        Err(err) => {
+            tracing::error!(error = %err, "a lease was not recalled to the end");
+            reply::internal(language)
+        }
+    }
+}
+
+async fn read(request: Request, language: Language) -> Result<Body, Box<Response>> {
+    let (head, body) = request.into_parts();
+    let body = body::read(&head.headers, body, LIMIT, language).await?;
+    body::parse(&body).map_err(|malformed| Box::new(malformed.into_response(language)))
+}
+
+fn failed(language: Language, err: &RecallError) -> Response {
+    let with = |code| Problem::new(code, language, err.to_string());
+    let plain = match err {
+        RecallError::Store(store) => return reply::store_failed(language, store),
+        RecallError::Unknown { .. } => with(Code::NotFound),
+        RecallError::Ended { .. } => with(Code::Conflict),
+        RecallError::Length(text) => with(Code::InvalidArgument).with_field(text.field),
+    };
+    problem(language, plain)
+}
