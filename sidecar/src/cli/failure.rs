@@ -5,7 +5,7 @@ use std::io;
 use super::threads::ThreadsError;
 use crate::app::{
     AccountsError, AuditError, CreditError, ImportError, NotReady, OrdersError, PricesError,
-    RefundError,
+    RefundError, TakeoverError,
 };
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
@@ -57,6 +57,8 @@ pub(super) enum Failure {
     Prices(#[from] PricesError),
     #[error(transparent)]
     Import(#[from] ImportError),
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     #[error("violations: {count}; the first is {first}")]
     Violations { count: usize, first: String },
     #[error("the result cannot be written: {0}")]
@@ -86,7 +88,9 @@ impl Failure {
             Self::Refund(err) => of_refund(err),
             Self::Prices(err) => of_prices(err),
             Self::Import(err) => of_import(err),
+            Self::Takeover(TakeoverError::Store(err)) => of_store(err),
             Self::NoAccount(_)
+            | Self::Takeover(_)
             | Self::NothingToExplain(_)
             | Self::Violations { .. }
             | Self::Output(_)
@@ -102,7 +106,9 @@ fn of_store(err: &StoreError) -> u8 {
 fn of_readiness(err: &NotReady) -> u8 {
     match err {
         NotReady::Store(err) => of_store(err),
-        NotReady::Pending { .. } | NotReady::Broken { .. } => EXIT_UNAVAILABLE,
+        NotReady::Pending { .. } | NotReady::Broken { .. } | NotReady::Unfinished { .. } => {
+            EXIT_UNAVAILABLE
+        }
     }
 }
 

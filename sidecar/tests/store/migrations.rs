@@ -247,8 +247,8 @@ async fn a_later_generation_of_the_predecessor_is_refused_and_left_as_it_is() {
         assert_eq!(
             refusal.to_string(),
             format!(
-                "{column}: this database is of a later generation of billing-service, which this version cannot take over \
-                 yet; nothing was changed; name another database in data.database.source"
+                "{column}: this database is of a later generation of billing-service; nothing was changed; see what taking it \
+                 over would do with `farebox migrate --from-predecessor`"
             )
         );
         assert!(!refusal.is_outage());
@@ -262,7 +262,7 @@ async fn migrating_again_does_nothing_and_readiness_says_what_is_missing() {
     let store = Store::connect(&database.options, 2).await.unwrap();
     let app = App::new(store.clone(), settings(&[], &[]));
     assert!(matches!(app.ready().await, Err(NotReady::Pending { version: 20261122000001 })));
-    assert_eq!(store.migrate().await.unwrap(), 48);
+    assert_eq!(store.migrate().await.unwrap(), 50);
     assert_eq!(store.migrate().await.unwrap(), 0);
     app.ready().await.unwrap();
     database
