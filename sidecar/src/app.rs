@@ -35,6 +35,7 @@ pub use crate::app::orders::{
 };
 pub use crate::app::outbox::Deliveries;
 pub use crate::app::page::PageError;
+pub use crate::app::predecessor::{Note as TakeoverNote, Takeover, TakeoverError, TakeoverStep};
 pub use crate::app::prices::PriceView;
 pub use crate::app::prices::change::{
     PriceChange, PriceDifference, PricePlan, PricesError, Repriced, Repricing,
@@ -72,6 +73,7 @@ mod leases;
 mod orders;
 mod outbox;
 mod page;
+mod predecessor;
 mod prices;
 mod quotas;
 mod reclaim;
@@ -216,6 +218,16 @@ impl App {
     /// nothing once there are any.
     pub async fn begin_statistics(&self) -> Result<u64, StoreError> {
         account::stats::begin(self).await
+    }
+
+    /// What taking over billing-service's tables would do, or what it did. Writes nothing.
+    pub async fn plan_takeover(&self) -> Result<Takeover, TakeoverError> {
+        predecessor::plan(self).await
+    }
+
+    /// Takes over billing-service's tables as this plan says, or goes on where that broke off.
+    pub async fn take_over(&self, plan: &str, actor: &str) -> Result<Takeover, TakeoverError> {
+        predecessor::carry::run(self, plan, actor).await
     }
 
     /// A page of a user's billing records, newest first.

@@ -28,6 +28,7 @@ mod failure;
 mod gateways;
 mod invariants;
 mod lint;
+mod migrate;
 mod orders;
 mod prices;
 mod quotas;
@@ -63,8 +64,8 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         ready_file: Option<PathBuf>,
     },
-    /// Bring the database's schema up to this program's.
-    Migrate,
+    /// Bring the database's schema up to this program's, or take over the tables of billing-service.
+    Migrate(migrate::MigrateArgs),
     /// Check the configuration and say what holds, without touching the database.
     CheckConfig,
     /// Look at accounts and change their balance.
@@ -153,8 +154,13 @@ fn execute(CommandLine { config: path, command }: CommandLine) -> Result<(), Fai
     };
     let config = Config::load(&path, &Environment::of_process())?;
     let Log { level, format } = config.log;
-    // What a person asked for is the output; only trouble is logged beside it.
-    let level = if matches!(command, Command::Serve { .. }) { level } else { LogLevel::Warn };
+    // What a person asked for is the output; only trouble is logged beside it. That statements over whole tables take long
+    // is none.
+    let level = match command {
+        Command::Serve { .. } => level,
+        Command::Migrate(_) => LogLevel::Error,
+        _ => LogLevel::Warn,
+    };
     telemetry::start(&Log { level, format })?;
     let runtime = threads::start()?;
     let output = runtime.block_on(execute_command(&path, &config, command));
@@ -179,7 +185,9 @@ async fn execute_command(
             config.require_signed_events()?;
             serve(config, ready_file).await
         }
-        Command::Migrate => with_store(config, async |store| migrate(config, store).await).await,
+        Command::Migrate(args) => {
+            with_store(config, async |store| migrate::execute(&args, config, store).await).await
+        }
         Command::CheckConfig => print(&check_config::report(path, config)?),
         Command::Account(command) => {
             with_app(config, async |app| account::execute(command, app).await).await
@@ -258,21 +266,6 @@ async fn with_app(
         work(&app).await
     })
     .await
-}
-
-async fn migrate(config: &Config, store: &Store) -> Result<(), Failure> {
-    let applied = store.migrate().await?;
-    let (app, _) = assemble(config, store.clone())?;
-    let summed_up = app.begin_statistics().await?;
-    print(&match applied {
-        0 => "the schema is up to date\n".to_owned(),
-        1 => "1 migration applied\n".to_owned(),
-        count => format!("{count} migrations applied\n"),
-    })?;
-    match summed_up {
-        0 => Ok(()),
-        sums => print(&format!("statistics begin with {sums} sums of earlier usage\n")),
-    }
 }
 
 /// Writes a result. A reader that has seen enough (`| head`) is no failure.

@@ -182,7 +182,7 @@ impl Config {
 
     /// Reads a configuration from its text.
     pub fn parse(text: &str, environment: &Environment) -> Result<Self, ConfigError> {
-        let (file, warnings) = read_tree(text, environment)?;
+        let (file, mut warnings) = read_tree(text, environment)?;
         let server = file.server.unwrap_or_default();
         let stores = file.stores.unwrap_or_default();
         let internal = server.internal.unwrap_or_default();
@@ -191,6 +191,8 @@ impl Config {
             let file = file.as_ref().map(|path| path.0.as_path());
             secrets::tokens(&SecretSource { environment, variable, file_key, file })
         };
+        let database = database(stores.database.unwrap_or_default(), environment)?;
+        warnings.extend(source_warning(&database.source));
         Ok(Self {
             server: Server {
                 public: public_listener(server.http.unwrap_or_default()),
@@ -210,7 +212,7 @@ impl Config {
                 "server.admin.token_file",
                 admin.token_file,
             )?,
-            database: database(stores.database.unwrap_or_default(), environment)?,
+            database,
             redis: stores.redis.map(|block| redis(block, environment)).transpose()?,
             billing: billing(file.billing)?,
             payment: file
@@ -345,6 +347,15 @@ fn public_listener(http: shape::Http) -> Listener {
 fn database(block: shape::Database, environment: &Environment) -> Result<Database, ConfigError> {
     let source = secrets::database_source(&block, environment)?;
     Ok(Database { source, max_connections: block.max_connections.map_or(16, |text| text.0.0) })
+}
+
+fn source_warning(source: &DatabaseSource) -> Option<Warning> {
+    let ignored = source.ignored();
+    let note = format!(
+        "is read without {}: times are UTC in the database, months are those of billing.time_zone, and the pool has limits of its own",
+        ignored.join(", ")
+    );
+    (!ignored.is_empty()).then_some(Warning { key: "data.database.source", note })
 }
 
 fn redis(block: shape::Redis, environment: &Environment) -> Result<Redis, ConfigError> {

@@ -3,6 +3,7 @@
 //! A file per table. Many rows travel as one JSON parameter, unfolded by `JSON_TABLE`: the text of a statement never
 //! depends on how many rows it writes, and MySQL and MariaDB both take it.
 
+use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,7 @@ pub(crate) mod outbox;
 mod owner;
 mod page;
 pub(crate) mod payment_anomaly;
+pub(crate) mod predecessor;
 pub(crate) mod price_usage;
 pub(crate) mod price_version;
 pub(crate) mod recharge_order;
@@ -54,6 +56,9 @@ pub(crate) mod user_balance;
 
 /// The schema, compiled in.
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// What a server says that does not know a table.
+pub(crate) const NO_SUCH_TABLE: u16 = 1146;
 
 /// How long a request waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -170,18 +175,34 @@ impl Store {
     /// Applies the migrations that are missing; their number.
     pub async fn migrate(&self) -> Result<usize, StoreError> {
         self.refuse_later_generations().await?;
+        self.apply_migrations().await
+    }
+
+    /// Applies the migrations that are missing, whatever tables are there; their number.
+    pub(crate) async fn apply_migrations(&self) -> Result<usize, StoreError> {
         let before = self.applied_migrations().await?;
         let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
         // A newer sidecar may have migrated the database already: the older ones beside it go on.
         migrator.set_ignore_missing(true);
-        let mut connection = self.pool.acquire().await?.detach();
-        connection.execute("SET SESSION TRANSACTION READ WRITE").await?;
+        let mut connection = self.schema_connection().await?;
         migrator.run(&mut connection).await.map_err(StoreError::Migrate)?;
         let after = self.applied_migrations().await?;
         Ok(after.len().saturating_sub(before.len()))
     }
 
-    /// Whether the database is reachable and has every migration.
+    /// A connection of its own, outside of the pool, which may change tables.
+    pub(crate) async fn schema_connection(&self) -> Result<MySqlConnection, StoreError> {
+        let mut connection = self.pool.acquire().await?.detach();
+        connection.execute("SET SESSION TRANSACTION READ WRITE").await?;
+        Ok(connection)
+    }
+
+    /// The names of the tables that migrations make.
+    pub(crate) fn own_tables() -> BTreeSet<String> {
+        predecessor::tables::made_by(MIGRATOR.iter().map(|migration| migration.sql.as_str()))
+    }
+
+    /// Whether the database is reachable, has every migration, and is not in the middle of being taken over.
     pub async fn ready(&self) -> Result<(), NotReady> {
         let applied = self.applied_migrations().await?;
         for migration in MIGRATOR.iter() {
@@ -191,12 +212,26 @@ impl Store {
                 None => return Err(NotReady::Pending { version: migration.version }),
             }
         }
-        Ok(())
+        match predecessor::takeover::unfinished(
+            &mut *self.pool.acquire().await.map_err(StoreError::from)?,
+        )
+        .await?
+        {
+            Some(plan) => Err(NotReady::Unfinished { plan }),
+            None => Ok(()),
+        }
     }
 
     /// The migrations begin from the predecessor's tables with a `user_id` and one quota per user. Others they would change
-    /// without an error into something that serves nobody.
+    /// without an error into something that serves nobody, and what a takeover has begun only it can finish.
     async fn refuse_later_generations(&self) -> Result<(), StoreError> {
+        let unfinished = predecessor::takeover::unfinished(&mut *self.pool.acquire().await?).await;
+        match unfinished {
+            Ok(Some(plan)) => return Err(StoreError::Unfinished { plan }),
+            Ok(None) => {}
+            Err(err) if err.number() == Some(NO_SUCH_TABLE) => {}
+            Err(err) => return Err(err),
+        }
         let found = sqlx::query(
             "SELECT CAST(table_name AS CHAR), CAST(column_name AS CHAR) FROM information_schema.columns
              WHERE table_schema = DATABASE()
@@ -217,7 +252,6 @@ impl Store {
 
     /// Every migration that was begun, and whether it was finished.
     async fn applied_migrations(&self) -> Result<Vec<(i64, bool)>, StoreError> {
-        const NO_SUCH_TABLE: u16 = 1146;
         let rows = sqlx::query("SELECT version, success FROM _sqlx_migrations ORDER BY version")
             .fetch_all(&self.pool)
             .await

@@ -6,7 +6,7 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, LogLevel};
 
 /// The variable that overrides the level.
 const VARIABLE: &str = "RUST_LOG";
@@ -40,6 +40,8 @@ pub fn start(log: &Log) -> Result<(), FilterError> {
 fn filter(log: &Log, variable: Option<String>) -> Result<EnvFilter, FilterError> {
     let value = match variable.filter(|value| !value.is_empty()) {
         Some(value) => value,
+        // Nothing is quieter than errors alone.
+        None if log.level == LogLevel::Error => log.level.as_str().to_owned(),
         None => format!("{},{QUIET}", log.level.as_str()),
     };
     EnvFilter::try_new(&value).map_err(|err| FilterError { value, problem: err.to_string() })
@@ -48,12 +50,13 @@ fn filter(log: &Log, variable: Option<String>) -> Result<EnvFilter, FilterError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LogLevel;
 
     #[test]
     fn the_variable_overrides_the_level_and_a_bad_one_is_named() {
         let log = Log { level: LogLevel::Warn, format: LogFormat::Text };
         assert!(filter(&log, None).unwrap().to_string().contains("warn"));
+        let errors = Log { level: LogLevel::Error, format: LogFormat::Text };
+        assert_eq!(filter(&errors, None).unwrap().to_string(), "error");
         assert_eq!(filter(&log, Some("trace".to_owned())).unwrap().to_string(), "trace");
         assert!(filter(&log, Some(String::new())).is_ok());
         let refused = filter(&log, Some("farebox=loud".to_owned())).unwrap_err().to_string();

@@ -102,6 +102,9 @@ pub struct RecordView {
     pub refunded_units: u64,
     /// Money that went back.
     pub refunded_amount: Nanos,
+    /// The app that a call of billing-service was for; absent on all other records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<String>,
     /// When it was booked, RFC 3339 in UTC.
     pub created_at: String,
 }
@@ -285,6 +288,7 @@ fn record_view(record: Record) -> RecordView {
             .unit_price
             .and_then(|price| price.checked_mul(record.refunded.paid))
             .unwrap_or(Nanos::ZERO),
+        app_id: record.legacy_app,
         created_at: rfc3339(record.created_at),
     }
 }

@@ -342,6 +342,7 @@ mod tests {
                 owed: Nanos::ZERO,
                 refunded_units: 1,
                 refunded_amount: nanos("0.002"),
+                app_id: None,
                 created_at: "2026-11-22T14:00:00.000Z".to_owned(),
             }],
         }

@@ -6,7 +6,7 @@ use super::threads::ThreadsError;
 use crate::app::{
     AccountsError, AnomaliesError, AuditError, CreditError, CreditLimitError, FreezeError,
     HoldersError, ImportError, NotReady, OrdersError, PricesError, QuotasError, RecallError,
-    RefundError, ResolveError, TokensError,
+    RefundError, ResolveError, TakeoverError, TokensError,
 };
 use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
@@ -78,6 +78,8 @@ pub(super) enum Failure {
     Quotas(#[from] QuotasError),
     #[error(transparent)]
     Import(#[from] ImportError),
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     #[error("violations: {count}; the first is {first}")]
     Violations { count: usize, first: String },
     #[error(transparent)]
@@ -126,7 +128,9 @@ impl Failure {
             Self::Holders(HoldersError::Page(_)) => super::EXIT_USAGE,
             Self::Holders(HoldersError::Store(err)) => of_store(err),
             Self::Recall(err) => of_recall(err),
+            Self::Takeover(TakeoverError::Store(err)) => of_store(err),
             Self::NoAccount(_)
+            | Self::Takeover(_)
             | Self::Unreadable(_)
             | Self::NothingToExplain(_)
             | Self::Violations { .. }
@@ -144,7 +148,9 @@ fn of_store(err: &StoreError) -> u8 {
 fn of_readiness(err: &NotReady) -> u8 {
     match err {
         NotReady::Store(err) => of_store(err),
-        NotReady::Pending { .. } | NotReady::Broken { .. } => EXIT_UNAVAILABLE,
+        NotReady::Pending { .. } | NotReady::Broken { .. } | NotReady::Unfinished { .. } => {
+            EXIT_UNAVAILABLE
+        }
     }
 }
 

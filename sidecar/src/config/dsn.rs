@@ -10,7 +10,11 @@ const URL_SCHEME: &str = "mysql://";
 
 /// Connection options whose `Debug` and `Display` hide the password.
 #[derive(Clone)]
-pub struct DatabaseSource(MySqlConnectOptions);
+pub struct DatabaseSource {
+    options: MySqlConnectOptions,
+    /// Parameters that were read over, by name.
+    ignored: Vec<&'static str>,
+}
 
 /// Why a text names no database. The text is never repeated: it holds a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +55,12 @@ pub enum DsnError {
 impl DatabaseSource {
     /// The options for a connection.
     pub fn options(&self) -> &MySqlConnectOptions {
-        &self.0
+        &self.options
+    }
+
+    /// Parameters of a Go DSN that were read over though they said something.
+    pub(crate) fn ignored(&self) -> &[&'static str] {
+        &self.ignored
     }
 
     /// Times are UTC and texts utf8mb4 whatever the source says: months and account ids depend on it.
@@ -59,7 +68,8 @@ impl DatabaseSource {
         if options.get_database().is_none_or(str::is_empty) {
             return Err(DsnError::Lacks("database name"));
         }
-        Ok(Self(options.timezone(Some("+00:00".to_owned())).charset("utf8mb4")))
+        let options = options.timezone(Some("+00:00".to_owned())).charset("utf8mb4");
+        Ok(Self { options, ignored: Vec::new() })
     }
 }
 
@@ -78,7 +88,13 @@ impl FromStr for DatabaseSource {
         // The network goes first: what follows a question mark is repeated in an error, and only behind a well-formed
         // network is it certain to be a parameter and not a piece of the password.
         let options = with_network(with_login(options, login), network)?;
-        Self::new(with_parameters(options, parameters)?)
+        let source = Self::new(with_parameters(options, parameters)?)?;
+        let is_given = |name: &&'static str| {
+            parameters.split('&').any(|parameter| parameter.split('=').next() == Some(*name))
+        };
+        // That times are parsed changes nothing: they always are.
+        let names = WITHOUT_EFFECT.into_iter().filter(|name| *name != "parseTime");
+        Ok(Self { ignored: names.filter(is_given).collect(), ..source })
     }
 }
 
@@ -181,7 +197,7 @@ fn tls_mode(value: &str) -> Option<MySqlSslMode> {
 
 impl fmt::Display for DatabaseSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options = &self.0;
+        let options = &self.options;
         let database = options.get_database().unwrap_or_default();
         write!(f, "{}@", options.get_username())?;
         match options.get_socket() {

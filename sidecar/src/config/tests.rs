@@ -5,6 +5,7 @@ use std::io::Write as _;
 use super::*;
 
 mod neighbours;
+mod predecessor;
 
 /// The smallest file that is accepted, for tests that add to it.
 const SMALL: &str = "
@@ -265,33 +266,6 @@ fn the_environment_overrides_any_key_and_is_named_in_errors() {
     assert_eq!(
         refused("FAREBOX_LEASE__TTL", "5s"),
         "lease is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, events, leases, log"
-    );
-}
-
-#[test]
-fn a_predecessor_file_is_accepted_with_one_warning_per_retired_key() {
-    let config = config(include_str!("predecessor.yaml"));
-    let warnings: Vec<_> = config.warnings.iter().map(|warning| warning.key).collect();
-    assert_eq!(
-        warnings,
-        [
-            "server.grpc",
-            "data.rocketmq",
-            "scheduler",
-            "log.output",
-            "log.server_file_path",
-            "log.scheduler_file_path",
-            "log.max_size",
-            "log.max_age",
-            "log.max_backups",
-            "log.compress",
-            "billing.free_app_ids",
-            "billing.dev_mode",
-        ]
-    );
-    assert_eq!(
-        config.warnings.last().map(ToString::to_string).as_deref(),
-        Some("billing.dev_mode has no effect: there is no mode in which everything is free")
     );
 }
 

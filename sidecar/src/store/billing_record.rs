@@ -73,6 +73,8 @@ pub(crate) struct Record {
     pub(crate) amount: Nanos,
     pub(crate) owed: Nanos,
     pub(crate) refunded: Split,
+    /// The app that a call of the predecessor was for.
+    pub(crate) legacy_app: Option<String>,
     pub(crate) created_at: DateTime<Utc>,
 }
 
@@ -93,6 +95,7 @@ fn read(row: &MySqlRow) -> Result<Record, StoreError> {
             free: columns.units("free_refunded")?,
             paid: columns.units("paid_refunded")?,
         },
+        legacy_app: columns.text_or_null("legacy_app_id")?,
         created_at: columns.time("created_at")?,
     })
 }
@@ -105,7 +108,7 @@ pub(crate) async fn newest(
 ) -> Result<Vec<Record>, StoreError> {
     let rows = sqlx::query(
         "SELECT billing_record_id, service_name, type, source, count, free_units, paid_units, unit_price, amount, owed,
-                free_refunded, paid_refunded, created_at
+                free_refunded, paid_refunded, legacy_app_id, created_at
          FROM billing_record WHERE user_id = ? ORDER BY created_at DESC, billing_record_id DESC LIMIT ?",
     )
     .bind(account.as_str())
@@ -135,7 +138,7 @@ pub(crate) async fn list(
     limit: u32,
 ) -> Result<Vec<Record>, StoreError> {
     let mut sql = "SELECT billing_record_id, service_name, type, source, count, free_units, paid_units, unit_price, amount,
-                owed, free_refunded, paid_refunded, created_at
+                owed, free_refunded, paid_refunded, legacy_app_id, created_at
          FROM billing_record WHERE user_id = ?"
         .to_owned();
     let Selection { service, from, to, after } = selection;

@@ -80,14 +80,20 @@ pub enum StoreError {
     },
     /// A table of the predecessor in a shape that no migration begins from.
     #[error(
-        "{table}.{column}: this database is of a later generation of billing-service, which this version cannot take over \
-         yet; nothing was changed; name another database in data.database.source"
+        "{table}.{column}: this database is of a later generation of billing-service; nothing was changed; see what taking \
+         it over would do with `farebox migrate --from-predecessor`"
     )]
     LaterGeneration {
         /// Where.
         table: String,
         /// What tells.
         column: String,
+    },
+    /// The predecessor's tables are half taken over.
+    #[error("{}", unfinished(.plan))]
+    Unfinished {
+        /// The plan.
+        plan: String,
     },
     /// A migration failed.
     #[error("migration failed: {0}")]
@@ -204,6 +210,7 @@ impl StoreError {
             | Self::Fenced { .. }
             | Self::LockLost { .. }
             | Self::LaterGeneration { .. }
+            | Self::Unfinished { .. }
             | Self::Migrate(_)
             | Self::Driver(_) => false,
         }
@@ -253,4 +260,16 @@ pub enum NotReady {
         /// Which.
         version: i64,
     },
+    /// The predecessor's tables are half taken over.
+    #[error("{}", unfinished(.plan))]
+    Unfinished {
+        /// The plan.
+        plan: String,
+    },
+}
+
+fn unfinished(plan: &str) -> String {
+    format!(
+        "billing-service's tables are half taken over: finish it with `farebox migrate --from-predecessor --apply {plan}`"
+    )
 }

@@ -55,7 +55,7 @@ pub(crate) const RECORD: Chain = &[
         sql: "SELECT billing_record_id AS record, user_id AS user, service_name AS service, source, type AS `paid by`, count AS units,
               free_units AS `free units`, paid_units AS `paid units`, unit_price AS price, amount, NULLIF(owed, 0) AS owed,
               NULLIF(free_refunded, 0) AS `free units back`, NULLIF(paid_refunded, 0) AS `paid units back`,
-              reset_month AS `free quota of`, created_at AS `booked at`
+              reset_month AS `free quota of`, legacy_app_id AS app, created_at AS `booked at`
               FROM billing_record WHERE billing_record_id = [id]",
     },
     Part {

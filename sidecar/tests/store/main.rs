@@ -31,5 +31,6 @@ mod speed;
 mod standing;
 mod stories;
 mod tokens;
+mod takeover;
 mod views;
 mod warm;

@@ -247,8 +247,8 @@ async fn a_later_generation_of_the_predecessor_is_refused_and_left_as_it_is() {
         assert_eq!(
             refusal.to_string(),
             format!(
-                "{column}: this database is of a later generation of billing-service, which this version cannot take over \
-                 yet; nothing was changed; name another database in data.database.source"
+                "{column}: this database is of a later generation of billing-service; nothing was changed; see what taking it \
+                 over would do with `farebox migrate --from-predecessor`"
             )
         );
         assert!(!refusal.is_outage());
