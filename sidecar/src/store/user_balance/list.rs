@@ -7,7 +7,7 @@ use farebox_core::id::AccountId;
 
 use super::{Balance, COLUMNS, TABLE, read};
 use crate::store::StoreError;
-use crate::store::column::Columns;
+use crate::store::column::{Columns, OnCorrupt, read_all};
 use crate::store::page::{Listed, listed, one_more};
 
 /// Reads the accounts whose names begin with `prefix` and stand behind `after`.
