@@ -15,6 +15,7 @@
 //! | `lease.rs` | leases that were taken back from silent gateways |
 //! | `sync.rs` | gateways' messages: items, grants, what was left out |
 //! | `overload.rs` | requests and connections that were turned away |
+//! | `tracing.rs` | what became of spans |
 //! | `invariant.rs` | rows that break an invariant, and when they were checked |
 
 use std::fmt;
@@ -79,6 +80,7 @@ mod standing;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod transaction;
 
 pub use self::account::{BalanceUpdate, account_told, balance_updated, balances_low, quotas_low};
@@ -101,6 +103,7 @@ pub use self::standing::{
     Lent, anomalies, connections_to_database, job_held_until, lent, outbox_lag, standing_seen_at,
 };
 pub use self::sync::{SyncItem, granted, left_out, sync_duration, sync_items};
+pub use self::tracing::{SpanResult, spans};
 pub use self::transaction::{GaveWay, transaction_exhausted, transaction_gave_way};
 
 impl Histogram {
@@ -186,6 +189,7 @@ fn all_counters() -> impl Iterator<Item = &'static Counter> {
         lease::COUNTERS,
         sync::COUNTERS,
         overload::COUNTERS,
+        tracing::COUNTERS,
     ];
     areas.into_iter().flatten().chain(&AMOUNTS)
 }
@@ -232,6 +236,7 @@ fn register() {
     lease::register();
     sync::register();
     overload::register();
+    tracing::register();
 }
 
 fn counters(name: &'static str, label: &'static str, words: impl Iterator<Item = &'static str>) {

@@ -29,6 +29,7 @@ mod redirects;
 mod routes;
 mod streams;
 mod strict;
+mod traces;
 mod upgrades;
 
 use farebox_tests::{Plan, Stack, eventually};

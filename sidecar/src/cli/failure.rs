@@ -11,7 +11,7 @@ use crate::assembly::AssemblyError;
 use crate::config::ConfigError;
 use crate::server::ServeError;
 use crate::store::StoreError;
-use crate::telemetry::FilterError;
+use crate::telemetry::TelemetryError;
 
 const EXIT_FAILURE: u8 = 1;
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -21,7 +21,7 @@ pub(super) enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Filter(#[from] FilterError),
+    Telemetry(#[from] TelemetryError),
     #[error(
         "data.database.source is \"{database}\": {problem}; start the database or correct the source"
     )]
@@ -73,7 +73,7 @@ impl Failure {
 
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) | Self::Assembly(_) => super::EXIT_USAGE,
+            Self::Config(_) | Self::Telemetry(_) | Self::Assembly(_) => super::EXIT_USAGE,
             Self::Connect { .. } => EXIT_UNAVAILABLE,
             Self::Store(err) => of_store(err),
             Self::NotReady(err) => of_readiness(err),

@@ -31,7 +31,7 @@ struct Fence {
     why: &'static str,
 }
 
-const FENCES: [Fence; 8] = [
+const FENCES: [Fence; 9] = [
     Fence {
         inside: "filter/src/",
         except: &["filter/src/envoy"],
@@ -55,6 +55,12 @@ const FENCES: [Fence; 8] = [
         except: &["sidecar/src/payment.rs"],
         words: &["farebox_payment::", "tonic::"],
         why: "only sidecar/src/payment.rs talks to the payment service",
+    },
+    Fence {
+        inside: "sidecar/src/",
+        except: &["sidecar/src/trace", "sidecar/src/telemetry", "sidecar/src/store/trace.rs"],
+        words: &["opentelemetry"],
+        why: "only sidecar/src/trace* says what is in a trace, and sidecar/src/telemetry* sends it",
     },
     Fence {
         inside: "sidecar/src/",
