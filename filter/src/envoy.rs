@@ -23,6 +23,7 @@ use crate::pairs;
 use crate::request::Request;
 use crate::rule::FieldError;
 use crate::stats::Stat;
+use crate::trace::Trace;
 use crate::worker::{Next, Worker};
 use abi::{Map, Status};
 
@@ -413,15 +414,18 @@ impl Host for Envoy {
         }
     }
 
-    fn call_sidecar(&self, path: &str, body: &[u8]) -> Option<u32> {
-        let headers = pairs::encode(&[
+    fn call_sidecar(&self, path: &str, body: &[u8], trace: Option<&Trace>) -> Option<u32> {
+        let mut headers = vec![
             (":method", "POST"),
             (":path", path),
             (":authority", &self.authority),
             ("content-type", "application/json"),
             ("accept-language", "en"),
-            ("authorization", &self.authorization),
-        ]);
+            ("authorization", self.authorization.as_str()),
+        ];
+        // Envoy puts the context of none of its own spans on a callout.
+        headers.extend(trace.into_iter().flat_map(Trace::headers));
+        let headers = pairs::encode(&headers);
         abi::http_call(&self.cluster, &headers, body, self.timeout_ms)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::answer::Answer;
 use crate::stats::Stat;
+use crate::trace::Trace;
 
 /// What became of a write to shared data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +44,9 @@ pub trait Host {
     fn shared_get(&self, key: &str) -> Option<(Vec<u8>, u32)>;
     /// Writes a shared value if nobody wrote since `cas` was read.
     fn shared_set(&self, key: &str, value: &[u8], cas: u32) -> SetOutcome;
-    /// Sends a message to one of the sidecar's paths. The token comes back with the answer; `None` when nothing could be sent.
-    fn call_sidecar(&self, path: &str, body: &[u8]) -> Option<u32>;
+    /// Sends a message to one of the sidecar's paths, in the trace of the call that it is about, if there is one. The token
+    /// comes back with the answer; `None` when nothing could be sent.
+    fn call_sidecar(&self, path: &str, body: &[u8], trace: Option<&Trace>) -> Option<u32>;
     /// Lets a paused stream go on, soon.
     fn resume(&self, stream: u32);
     /// Answers a stream: the one whose request just arrives at once, a paused one soon.

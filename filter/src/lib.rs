@@ -17,6 +17,7 @@
 //! | [`worker`] | one VM: ties the above together behind the [`host::Host`] trait |
 //! | [`answer`] | what a refused caller is told |
 //! | [`ending`] | whether a finished call is charged when only successes are |
+//! | [`trace`] | the trace context that a waiting call's message carries on |
 //! | [`pairs`], [`stats`] | the ABI's list format; names of the statistics |
 
 #![cfg_attr(
@@ -54,6 +55,7 @@ pub mod running;
 pub mod stats;
 pub mod sync;
 pub mod table;
+pub mod trace;
 pub mod undo;
 pub mod waiting;
 pub mod worker;

@@ -7,6 +7,7 @@ use farebox_core::wire::LeaseKey;
 
 use crate::answer::Caller;
 use crate::rule::Metered;
+use crate::trace::Trace;
 
 /// The most calls that may wait in one VM; beyond them callers are told to come back.
 pub const WAITING_MAX: usize = 20_000;
@@ -31,6 +32,8 @@ pub struct Waiter {
     pub call: Call,
     /// When it stops waiting.
     pub until_ms: u64,
+    /// The trace that its message belongs to.
+    pub trace: Option<Trace>,
 }
 
 /// Where the question for a key's units stands.
@@ -197,7 +200,7 @@ mod tests {
             price: None,
         };
         let caller = Caller { language: Language::English, is_grpc: false };
-        Waiter { call: Call { stream, key, rule: Rc::new(rule), caller }, until_ms }
+        Waiter { call: Call { stream, key, rule: Rc::new(rule), caller }, until_ms, trace: None }
     }
 
     #[test]

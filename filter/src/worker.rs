@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::control;
 use crate::host::Host;
 use crate::identity;
-use crate::pairs;
+use crate::pairs::{self, Pair};
 use crate::record::{Drawn, Journal, Record};
 use crate::request::{Request, caller_of, header, strip_own_headers};
 use crate::routes::{Parsed, Routes};
@@ -30,6 +30,7 @@ use crate::running::Running;
 use crate::stats::Stat;
 use crate::sync::{self, Sent, Timing};
 use crate::table::{self, Set, Write};
+use crate::trace::Trace;
 use crate::waiting::{Call, WAITING_MAX, Waiter, Waiting};
 use asking::Question;
 use measuring::Measures;
@@ -183,7 +184,7 @@ impl Worker {
         if is_charged {
             return Next::Continue;
         }
-        self.meter(host, Call { stream, key, rule, caller })
+        self.meter(host, Call { stream, key, rule, caller }, &headers)
     }
 
     /// What the sidecar is told about who calls.
@@ -192,14 +193,14 @@ impl Worker {
         assertion::sign(&self.key, &claims)
     }
 
-    fn meter(&mut self, host: &impl Host, call: Call) -> Next {
+    fn meter(&mut self, host: &impl Host, call: Call, headers: &[Pair<'_>]) -> Next {
         if call.rule.units == 0 {
             host.count(Stat::Admitted, 1);
             return Next::Continue;
         }
         let now = host.now_ms();
         if call.rule.mode == Mode::Strict {
-            return self.deduct(host, call, now);
+            return self.deduct(host, call, Trace::of(headers), now);
         }
         let Some(seed) = self.seed(host) else { return self.unreachable(host, &call, now) };
         // Calls that wait already are served first.
@@ -222,7 +223,7 @@ impl Worker {
         }
         let until_ms = now.saturating_add(self.config.max_wait_ms);
         self.arriving = Some((call.stream, Next::Pause));
-        self.waiting.push(Waiter { call, until_ms });
+        self.waiting.push(Waiter { call, until_ms, trace: Trace::of(headers) });
         self.ask(host, now);
         // Asking may have decided the call at once, for instance because no callout could be sent.
         self.arriving.take().map_or(Next::Pause, |(_, next)| next)

@@ -12,6 +12,8 @@ pub use self::identity::{Identities, IdentityError};
 pub use self::public::Public;
 use self::reply::{language, problem};
 pub use self::token::Tokens;
+use crate::metrics::ListenerName;
+use crate::trace::request::traced;
 
 mod accounts;
 mod admin;
@@ -32,17 +34,17 @@ mod tests;
 
 /// What gateways reach.
 pub fn internal(gateways: Gateways) -> Router {
-    with_fallbacks(gateway::routes(gateways))
+    traced(with_fallbacks(gateway::routes(gateways)), ListenerName::Internal)
 }
 
 /// What operators and orchestrators reach.
 pub fn admin(operators: Operators) -> Router {
-    with_fallbacks(admin::routes(operators))
+    traced(with_fallbacks(admin::routes(operators)), ListenerName::Admin)
 }
 
 /// What users and payment callbacks reach.
 pub fn public(users: Public) -> Router {
-    with_fallbacks(public::routes(users))
+    traced(with_fallbacks(public::routes(users)), ListenerName::Public)
 }
 
 fn with_fallbacks(router: Router) -> Router {

@@ -161,9 +161,14 @@ fn execute(CommandLine { config: path, command }: CommandLine) -> Result<(), Fai
         Command::Migrate(_) => LogLevel::Error,
         _ => LogLevel::Warn,
     };
-    telemetry::start(&Log { level, format })?;
+    let tracing = config.tracing.as_ref().filter(|_| matches!(command, Command::Serve { .. }));
     let runtime = threads::start()?;
+    let telemetry = {
+        let _on_it = runtime.enter();
+        telemetry::start(&Log { level, format }, tracing)?
+    };
     let output = runtime.block_on(execute_command(&path, &config, command));
+    telemetry.finish();
     // What a request left behind is bounded by the shutdown before; nothing else may keep the process.
     runtime.shutdown_background();
     output

@@ -27,6 +27,7 @@ pub use self::payment::{PaymentService, Tls, TlsIdentity};
 pub use self::retired::Warning;
 pub use self::secret::Secret;
 use self::secrets::SecretSource;
+pub use self::tracing::Tracing;
 use self::value::{ByService, Text};
 pub use self::value::{HostPort, LogFormat, LogLevel, web_url};
 use crate::app::Settings;
@@ -42,6 +43,7 @@ mod retired;
 mod secret;
 mod secrets;
 mod shape;
+mod tracing;
 mod value;
 mod yaml;
 
@@ -73,6 +75,8 @@ pub struct Config {
     pub leases: Leases,
     /// What is logged how.
     pub log: Log,
+    /// Who is sent spans, if anybody is.
+    pub tracing: Option<Tracing>,
     /// Keys that were read over.
     pub warnings: Vec<Warning>,
 }
@@ -223,6 +227,7 @@ impl Config {
             events: file.events.map(|block| Events::read(block, environment)).transpose()?,
             leases: leases(file.leases.unwrap_or_default()),
             log: log(file.log.unwrap_or_default()),
+            tracing: file.tracing.map(|block| Tracing::read(block, environment)).transpose()?,
             warnings,
         })
     }

@@ -20,8 +20,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
+use tracing::{Instrument as _, Span};
 
 use crate::config::Events;
+use crate::trace;
 use crate::webhook::{CallbackKeyError, SigningKeys};
 
 /// How long a connection that nobody uses stays open: shorter than most servers keep theirs.
@@ -105,16 +107,31 @@ impl EventSender {
     /// Sends an event once, signed with the time of this attempt. Reads the clock.
     pub(crate) async fn send(&self, event_id: &str, body: &str) -> Result<(), DeliveryError> {
         let now = Utc::now().timestamp();
-        let request = Request::post(self.url.clone())
+        let mut request = Request::post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, AGENT)
             .header(HEADER_WEBHOOK_ID, event_id)
             .header(HEADER_WEBHOOK_TIMESTAMP, now)
             .header(HEADER_WEBHOOK_SIGNATURE, self.keys.sign(event_id, now, body))
             .body(Full::from(body.to_owned()))?;
+        let span = trace::event(self.url.host().unwrap_or_default());
+        span.in_scope(|| trace::inject_into(request.headers_mut()));
+        let outcome = self.exchange(request, &span).instrument(span.clone()).await;
+        if outcome.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        outcome
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        span: &Span,
+    ) -> Result<(), DeliveryError> {
         let answer = tokio::time::timeout(self.timeout, self.client.request(request)).await;
         let answer = answer.map_err(|_| DeliveryError::Late(self.timeout))?;
         let status = answer.map_err(|err| DeliveryError::Unreachable(causes(&err)))?.status();
+        span.record("http.response.status_code", status.as_u16());
         if status.is_success() { Ok(()) } else { Err(DeliveryError::Status(status)) }
     }
 }

@@ -18,4 +18,5 @@ pub mod payment;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+mod trace;
 pub mod webhook;

@@ -17,6 +17,7 @@
 //! | `overload.rs` | requests and connections that were turned away |
 //! | `quota.rs` | free quotas of the month to come |
 //! | `operators.rs` | operators who were turned away |
+//! | `tracing.rs` | what became of spans |
 //! | `invariant.rs` | rows that break an invariant, and when they were checked |
 
 use std::fmt;
@@ -83,6 +84,7 @@ mod standing;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod transaction;
 
 pub use self::account::{
@@ -109,6 +111,7 @@ pub use self::standing::{
     Lent, anomalies, connections_to_database, job_held_until, lent, outbox_lag, standing_seen_at,
 };
 pub use self::sync::{SyncItem, granted, left_out, sync_duration, sync_items};
+pub use self::tracing::{SpanResult, spans};
 pub use self::transaction::{GaveWay, transaction_exhausted, transaction_gave_way};
 
 impl Histogram {
@@ -196,6 +199,7 @@ fn all_counters() -> impl Iterator<Item = &'static Counter> {
         overload::COUNTERS,
         quota::COUNTERS,
         operators::COUNTERS,
+        tracing::COUNTERS,
     ];
     areas.into_iter().flatten().chain(&AMOUNTS)
 }
@@ -244,6 +248,7 @@ fn register() {
     overload::register();
     quota::register();
     operators::register();
+    tracing::register();
 }
 
 fn counters(name: &'static str, label: &'static str, words: impl Iterator<Item = &'static str>) {

@@ -11,12 +11,16 @@ use farebox_core::order::{self, Method, PaymentStatus};
 use farebox_payment::v1::payment_service_client::PaymentServiceClient;
 use farebox_payment::v1::{self, get_payment_request::By};
 use tokio::time::Instant;
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status};
+use tracing::Instrument as _;
 
 use crate::config::{HostPort, PaymentService, Tls, TlsIdentity};
 use crate::currency;
 use crate::metrics::{self, PaymentCall as Call, PaymentCallResult as CallResult};
+use crate::trace;
 
 /// Calls that are on their way at the same time; further ones wait for their turn within their deadline.
 const CALLS_MAX: usize = 64;
@@ -44,7 +48,7 @@ pub struct PaymentSettingsError(#[from] tonic::transport::Error);
 /// A connection that is made when it is first needed and again after it broke.
 #[derive(Clone)]
 pub struct PaymentClient {
-    client: PaymentServiceClient<Channel>,
+    client: PaymentServiceClient<InterceptedService<Channel, CarryTrace>>,
     addr: HostPort,
     timeout: Duration,
     /// Where callbacks go.
@@ -143,7 +147,7 @@ impl PaymentClient {
             endpoint = endpoint.tls_config(client_tls(tls))?;
         }
         Ok(Self {
-            client: PaymentServiceClient::new(endpoint.connect_lazy()),
+            client: PaymentServiceClient::with_interceptor(endpoint.connect_lazy(), carry_trace),
             addr: grpc_addr.clone(),
             timeout: *timeout,
             notify_url: notify_url.clone(),
@@ -173,7 +177,7 @@ impl PaymentClient {
             expires_at: Some(timestamp(new.expires_at)),
         };
         let (mut client, started) = (self.client.clone(), Instant::now());
-        let answer = self.call(async move { client.create_payment(request).await });
+        let answer = self.call(Call::Create, async move { client.create_payment(request).await });
         let answer = answer.await.and_then(|reply| {
             Ok(Begun {
                 payment_id: payment_id(reply.payment_id)?,
@@ -197,7 +201,7 @@ impl PaymentClient {
         };
         let request = v1::GetPaymentRequest { by: Some(by) };
         let (mut client, started) = (self.client.clone(), Instant::now());
-        let found = self.call(async move {
+        let found = self.call(Call::Get, async move {
             match client.get_payment(request).await {
                 Ok(reply) => Ok(tonic::Response::new(Some(reply.into_inner()))),
                 Err(status) if status.code() == Code::NotFound => Ok(tonic::Response::new(None)),
@@ -219,7 +223,7 @@ impl PaymentClient {
             reason: new.reason.to_owned(),
         };
         let (mut client, started) = (self.client.clone(), Instant::now());
-        let answer = self.call(async move { client.refund_payment(request).await });
+        let answer = self.call(Call::Refund, async move { client.refund_payment(request).await });
         let answer = answer.await.and_then(|reply| {
             if reply.refund_id != new.refund_id {
                 return Err(garbage(format!("refund_id is {:?}", reply.refund_id)));
@@ -238,9 +242,21 @@ impl PaymentClient {
     /// Makes a call within the deadline, whatever the other side does.
     async fn call<T>(
         &self,
+        method: Call,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, PaymentError> {
-        match tokio::time::timeout(self.timeout, call).await {
+        let span = trace::payment_call(rpc(method));
+        let answer = tokio::time::timeout(self.timeout, call).instrument(span.clone()).await;
+        let code = match &answer {
+            Ok(Ok(_)) => Code::Ok,
+            Ok(Err(status)) => status.code(),
+            Err(_) => Code::DeadlineExceeded,
+        };
+        span.record("rpc.grpc.status_code", i32::from(code));
+        if code != Code::Ok {
+            span.record("otel.status_code", "ERROR");
+        }
+        match answer {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => Err(why(&status)),
             Err(_) => {
@@ -267,6 +283,29 @@ impl fmt::Debug for PaymentClient {
             .field("addr", &self.addr.to_string())
             .finish_non_exhaustive()
     }
+}
+
+/// The name of a call in the contract.
+fn rpc(call: Call) -> &'static str {
+    match call {
+        Call::Create => "CreatePayment",
+        Call::Get => "GetPayment",
+        Call::Refund => "RefundPayment",
+    }
+}
+
+type CarryTrace = fn(tonic::Request<()>) -> Result<tonic::Request<()>, Status>;
+
+/// Tells the payment service which trace a call belongs to.
+fn carry_trace(mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
+    trace::inject(|name, value| {
+        if let (Ok(name), Ok(value)) =
+            (name.parse::<AsciiMetadataKey>(), value.parse::<AsciiMetadataValue>())
+        {
+            request.metadata_mut().insert(name, value);
+        }
+    });
+    Ok(request)
 }
 
 /// TLS with the configured authority, or those that the system trusts; with a certificate of our own where one is configured.

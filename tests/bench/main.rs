@@ -5,13 +5,19 @@
 
 mod deduct;
 mod naive;
+mod traces;
 
 use anyhow::Result;
 use comfy_table::Table;
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let measured = runtime.block_on(deduct::measure())?;
+    runtime.block_on(deducts())?;
+    runtime.block_on(traces())
+}
+
+async fn deducts() -> Result<()> {
+    let measured = deduct::measure().await?;
     let mut table = Table::new();
     table.set_header(["deducts per second", "naive", "farebox", "ratio", "goal"]);
     for deduct::Measured { what, naive, farebox } in measured {
@@ -28,5 +34,18 @@ fn main() -> Result<()> {
     println!(
         "naive: a Redis lock per (user, service, month), then one transaction per call with SELECT … FOR UPDATE; it writes the same rows."
     );
+    Ok(())
+}
+
+async fn traces() -> Result<()> {
+    let traced = traces::measure().await?;
+    let without = traced.first().map_or(0.0, |measured| measured.per_second);
+    let mut table = Table::new();
+    table.set_header(["deducts by HTTP", "per second", "ratio"]);
+    for traces::Measured { traced, per_second } in traced {
+        let ratio = format!("{:.2} ×", per_second / without);
+        table.add_row([format!("traced: {traced}"), format!("{per_second:.0}"), ratio]);
+    }
+    println!("{table}");
     Ok(())
 }

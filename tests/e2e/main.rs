@@ -33,6 +33,7 @@ mod redirects;
 mod routes;
 mod streams;
 mod strict;
+mod traces;
 mod upgrades;
 
 use farebox_tests::{Plan, Stack, eventually};

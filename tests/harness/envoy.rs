@@ -72,6 +72,16 @@ impl Template {
         Ok(Self { text, ..self })
     }
 
+    /// Takes the "# " off the lines between `# @begin mark` and `# @end mark`, as somebody would who wants what they say.
+    pub fn uncomment(self, mark: &str) -> Result<Self, StackError> {
+        let (before, block, after) = self.around(mark)?;
+        let indent = before.rsplit('\n').next().unwrap_or_default();
+        let plain = block.replace(&format!("{indent}# "), indent);
+        // The last piece is the indentation of the closing mark.
+        let text = format!("{before}# @begin {mark}\n{plain}# @end {mark}\n{after}");
+        Ok(Self { text, ..self })
+    }
+
     /// The lines between `# @begin mark` and `# @end mark`.
     pub fn block(&self, mark: &str) -> Result<&str, StackError> {
         self.around(mark).map(|(_, block, _)| block)
@@ -133,6 +143,13 @@ pub fn validate_file(config: &Path) -> Result<String, StackError> {
         .arg(config)
         .env("FAREBOX_GATEWAY_TOKEN", TOKEN);
     output(command)
+}
+
+/// Whether this release writes its own span into headers: `%SPAN_ID%` came after 1.36.
+pub fn shows_its_span() -> Result<bool, StackError> {
+    let mut command = Command::new(binaries::envoy()?);
+    command.arg("--version");
+    Ok(!output(command)?.contains("/1.36."))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), StackError> {

@@ -24,6 +24,7 @@
 pub mod binaries;
 pub mod child;
 pub mod client;
+pub mod collector;
 pub mod cut;
 pub mod database;
 pub mod envoy;
@@ -45,6 +46,7 @@ pub mod wait;
 use std::sync::LazyLock;
 
 pub use client::{Answer, Client, Tally};
+pub use collector::Collector;
 pub use galera::Galera;
 pub use payment::PaymentService;
 pub use stack::{Account, Gateway, Plan, Stack};

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::cut::Cut;
 use crate::database::Database;
-use crate::envoy::{Envoy, Template};
+use crate::envoy::{Envoy, Template, shows_its_span};
 use crate::part::Part;
 use crate::payment::{CALLBACK_SECRET, PaymentService};
 use crate::redis::Redis;
@@ -41,7 +41,15 @@ pub struct Plan {
     callback_secrets: &'static str,
     gateway: bool,
     cut: bool,
+    traces: Option<Traces>,
     ports: Ports,
+}
+
+/// Where spans go, and how many.
+#[derive(Debug, Clone)]
+struct Traces {
+    receiver: SocketAddr,
+    variables: [(&'static str, String); 2],
 }
 
 /// Where the parts listen.
@@ -129,6 +137,7 @@ impl Plan {
             callback_secrets: CALLBACK_SECRET,
             gateway: true,
             cut: false,
+            traces: None,
             ports: Ports::Free,
         }
     }
@@ -212,6 +221,16 @@ impl Plan {
         Self { cut: true, ..self }
     }
 
+    /// Sends spans to this receiver: all of the gateway's, and this part of those that begin in the sidecar.
+    #[must_use]
+    pub fn traces(self, receiver: SocketAddr, sample_ratio: &str) -> Self {
+        let variables = [
+            ("FAREBOX_TRACING__OTLP_ENDPOINT", format!("http://{receiver}")),
+            ("FAREBOX_TRACING__SAMPLE_RATIO", sample_ratio.to_owned()),
+        ];
+        Self { traces: Some(Traces { receiver, variables }), ..self }
+    }
+
     /// Listens at 10000, 8107, 8108, 8109, 9101 and 9180 as far as those ports are free.
     #[must_use]
     pub fn documented_ports(self) -> Self {
@@ -277,6 +296,17 @@ impl Plan {
         for (mark, value) in &self.marks {
             template = template.set(mark, value)?;
         }
+        if let Some(Traces { receiver, .. }) = &self.traces {
+            template = template.uncomment("tracing")?.uncomment("tracing_cluster")?;
+            if shows_its_span()? {
+                template = template.uncomment("tracing_context")?;
+            }
+            template = template
+                .set("tracing_percent", "{ value: 100 }")?
+                .set("collector_address", receiver.ip())?
+                .set("collector_port", receiver.port())?
+                .append("layered_runtime: { layers: [{ name: tests, static_layer: { tracing.opentelemetry.flush_interval_ms: 100 } }] }\n");
+        }
         match &self.plugin {
             Some(configuration) => template.set_plugin(configuration),
             None => Ok(template),
@@ -324,7 +354,11 @@ impl Stack {
         let cut = if plan.cut { Some(Cut::start(database.addr()).await?) } else { None };
         let source = cut.as_ref().map(|cut| database.source_at(cut.addr()));
         let source = source.unwrap_or_else(|| database.source());
+        let variables = plan.traces.iter().flat_map(|traces| &traces.variables);
+        let variables: Vec<(&str, &str)> =
+            variables.map(|(name, value)| (*name, value.as_str())).collect();
         let settings = plan.settings(plan.addresses(), source, &redis, &payment);
+        let settings = Settings { variables: &variables, ..settings };
         let sidecar = Sidecar::start(folder, "sidecar", &settings).await?;
         let (mut template, mut gateway) = (None, None);
         if plan.gateway {

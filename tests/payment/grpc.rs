@@ -62,6 +62,9 @@ impl PaymentService for Contract {
     ) -> Result<Response<CreatePaymentResponse>, Status> {
         let Behaviour { create_error, error_after, create_delay_ms, garbage, .. } =
             self.behaviour();
+        if let Some(context) = request.metadata().get("traceparent") {
+            eprintln!("CreatePayment in trace {context:?}");
+        }
         let order = order_of(request.into_inner())?;
         let work = self.create(order);
         let payment = misbehave(create_error, error_after, create_delay_ms, work).await?;

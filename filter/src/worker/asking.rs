@@ -95,9 +95,9 @@ impl Worker {
                 }
                 Err(Declined::Budget) => {
                     self.sends_left = self.sends_left.saturating_sub(1);
-                    if let Some(Waiter { call, until_ms }) = self.waiting.pop_waiter(key) {
+                    if let Some(Waiter { call, until_ms, trace }) = self.waiting.pop_waiter(key) {
                         host.count(Stat::BudgetStrict, 1);
-                        self.decide_strictly(host, call, until_ms, timing.now);
+                        self.decide_strictly(host, call, trace, until_ms, timing.now);
                     }
                 }
             }
@@ -136,7 +136,11 @@ impl Worker {
 
     pub(super) fn dispatch(&mut self, host: &impl Host, question: Question, now: u64) {
         let body = serde_json::to_vec(&question.sent.request).unwrap_or_default();
-        match host.call_sidecar(SYNC_PATH, &body) {
+        // Several calls may wait for one question: it belongs to the trace of the first that has one.
+        let waiting = question.keys.iter().filter_map(|key| self.waiting.group(key));
+        let trace =
+            waiting.flat_map(|group| &group.waiters).find_map(|waiter| waiter.trace.as_ref());
+        match host.call_sidecar(SYNC_PATH, &body, trace) {
             Some(token) => {
                 self.questions.insert(token, question);
             }

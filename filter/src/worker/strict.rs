@@ -15,6 +15,7 @@ use crate::answer::Reason;
 use crate::deduct::{self, Outcome};
 use crate::host::Host;
 use crate::stats::Stat;
+use crate::trace::Trace;
 use crate::undo::Charge;
 use crate::waiting::Call;
 
@@ -27,6 +28,8 @@ pub(super) const SENDS_MAX: usize = 32;
 struct Deduct {
     call: Call,
     charge: Rc<Charge>,
+    /// The trace that its messages belong to.
+    trace: Option<Trace>,
     /// When it arrived.
     since_ms: u64,
     /// No message is sent after this moment.
@@ -70,7 +73,13 @@ impl Strict {
 
 impl Worker {
     /// A call of a strict route arrives.
-    pub(super) fn deduct(&mut self, host: &impl Host, call: Call, now: u64) -> Next {
+    pub(super) fn deduct(
+        &mut self,
+        host: &impl Host,
+        call: Call,
+        trace: Option<Trace>,
+        now: u64,
+    ) -> Next {
         if now < self.away_until_ms {
             return self.unreachable(host, &call, now);
         }
@@ -78,7 +87,8 @@ impl Worker {
             return turn_away(host, &call, &Reason::Overloaded);
         }
         self.arriving = Some((call.stream, Next::Pause));
-        self.decide_strictly(host, call, now.saturating_add(self.config.max_wait_ms), now);
+        let until_ms = now.saturating_add(self.config.max_wait_ms);
+        self.decide_strictly(host, call, trace, until_ms, now);
         self.arriving.take().map_or(Next::Pause, |(_, next)| next)
     }
 
@@ -87,6 +97,7 @@ impl Worker {
         &mut self,
         host: &impl Host,
         call: Call,
+        trace: Option<Trace>,
         until_ms: u64,
         now: u64,
     ) {
@@ -97,6 +108,7 @@ impl Worker {
             token: None,
             is_unsure: false,
             charge: Rc::new(Charge { key, account: call.key.account.clone(), record: None }),
+            trace,
             call,
         };
         self.send_deduct(host, deduct, now);
@@ -109,7 +121,7 @@ impl Worker {
         let Call { stream, key, rule, .. } = &deduct.call;
         let message = deduct::message(&deduct.charge.key, key, rule.units, wait_ms);
         let stream = *stream;
-        match host.call_sidecar(DEDUCT_PATH, &message) {
+        match host.call_sidecar(DEDUCT_PATH, &message, deduct.trace.as_ref()) {
             Some(token) => {
                 deduct.token = Some(token);
                 self.strict.tokens.insert(token, stream);

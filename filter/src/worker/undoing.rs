@@ -48,7 +48,7 @@ impl Worker {
         let Some(body) = self.undos.undos.next_message(now) else { return };
         let answer_within_ms = self.config.sidecar.timeout_ms.saturating_add(ANSWER_SLACK_MS);
         self.undos.lost_at_ms = now.saturating_add(answer_within_ms);
-        self.undos.token = host.call_sidecar(REFUND_PATH, &body);
+        self.undos.token = host.call_sidecar(REFUND_PATH, &body, None);
         if self.undos.token.is_none() {
             self.undos.undos.on_answer(0, &[], now);
         }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::app::{PageError, SyncError};
 use crate::store::StoreError;
+use crate::trace::request::ProblemCode;
 
 /// When a refused caller may come again.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -43,7 +44,10 @@ pub(super) fn value<T: Serialize>(status: StatusCode, value: &T, language: Langu
 
 /// A problem as its own body says it.
 pub(super) fn problem(language: Language, problem: Problem) -> Response {
-    problem_json(language, problem.status, problem.to_json())
+    let code = ProblemCode(problem.code);
+    let mut response = problem_json(language, problem.status, problem.to_json());
+    response.extensions_mut().insert(code);
+    response
 }
 
 /// A problem with further members.

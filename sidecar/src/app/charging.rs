@@ -35,6 +35,7 @@ use self::ticket::Ticket;
 use self::turns::{Answer, Item};
 use crate::app::App;
 use crate::store::{StoreError, billing_record, reservation};
+use crate::trace::Origin;
 
 mod alone;
 pub(super) mod check;
@@ -175,6 +176,7 @@ pub(super) async fn run(app: &App, requests: Vec<Request>, deadline: Instant) ->
                     patient_until,
                     ticket,
                     answer,
+                    origin: Origin::here(),
                 });
                 Ok((kept, answered))
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument as _;
 
 use crate::app::App;
 use crate::events::EventSender;
@@ -14,6 +15,7 @@ use crate::metrics;
 use crate::store::outbox::{self, DueEvent};
 use crate::store::retry::retry;
 use crate::store::{self, StoreError};
+use crate::trace;
 
 const JOB: &str = "deliver_events";
 
@@ -81,7 +83,8 @@ pub(super) async fn deliver(app: &App, go_on: impl Fn() -> bool) -> Result<Deliv
         if !go_on() || !round.may_go_on() || app.acquire_job(JOB, ttl(sender)).await?.is_none() {
             break;
         }
-        round.running.spawn(one(app.clone(), sender.clone(), event));
+        let deliver = one(app.clone(), sender.clone(), event);
+        round.running.spawn(deliver.instrument(trace::job("deliver an event")));
     }
     while !round.running.is_empty() {
         round.wait().await;

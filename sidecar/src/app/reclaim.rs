@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use sqlx::mysql::MySqlConnection;
+use tracing::Instrument as _;
 
 use farebox_core::call::KEY_KEPT_H;
 use farebox_core::id::AccountId;
@@ -14,6 +15,7 @@ use crate::app::{App, Settings, outbox};
 use crate::store::column::OnCorrupt;
 use crate::store::retry::retry;
 use crate::store::{self, StoreError, idempotency_key, job_lease, lease, reservation, sync_reply};
+use crate::trace;
 
 const RECLAIM: &str = "reclaim";
 const PURGE: &str = "purge";
@@ -72,7 +74,10 @@ pub(super) async fn claims(app: &App) -> Result<u64, StoreError> {
     loop {
         let overdue = Overdue::find(app).await?;
         let is_full = overdue.is_full();
-        let in_round = reclaim(app, token, overdue).await?;
+        if overdue.is_empty() {
+            return Ok(reclaimed);
+        }
+        let in_round = reclaim(app, token, overdue).instrument(trace::job(RECLAIM)).await?;
         reclaimed += in_round;
         // A short round was the last one; a round that took nothing back met rows that need repair.
         if !is_full || in_round == 0 {
@@ -83,9 +88,6 @@ pub(super) async fn claims(app: &App) -> Result<u64, StoreError> {
 
 /// Takes these back together, or one by one when a row among them is broken.
 async fn reclaim(app: &App, token: i64, overdue: Overdue) -> Result<u64, StoreError> {
-    if overdue.is_empty() {
-        return Ok(0);
-    }
     match retry(RECLAIM, || attempt(app, token, &overdue)).await {
         Err(err) if err.is_row_fault() => {
             tracing::warn!(error = %err, "a lease or reservation cannot be taken back; the others are, one by one");

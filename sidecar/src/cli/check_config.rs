@@ -6,7 +6,7 @@ use farebox_core::lease::OnLost;
 
 use super::failure::Failure;
 use super::table::{Column, facts, table};
-use crate::config::{Config, Events, Leases, PaymentService};
+use crate::config::{Config, Events, Leases, PaymentService, Tracing};
 
 /// What the configuration means, defaults and overrides included.
 pub(super) fn report(path: &Path, config: &Config) -> Result<String, Failure> {
@@ -35,6 +35,7 @@ pub(super) fn report(path: &Path, config: &Config) -> Result<String, Failure> {
         ("recharge", format!("up to {}", config.recharge_max)),
         ("events", events),
         ("leases", leases(&config.leases)),
+        ("tracing", tracing(config.tracing.as_ref())),
     ]));
     text.push('\n');
     text.push_str(&services(config));
@@ -63,6 +64,13 @@ fn leases(&Leases { ttl, boot_grace, on_lost }: &Leases) -> String {
         OnLost::Granted => "all that was granted",
     };
     format!("{ttl:?}, {boot_grace:?} after a restart; of a lost one {charged} is charged")
+}
+
+fn tracing(tracing: Option<&Tracing>) -> String {
+    let told = |Tracing { endpoint, sample_ratio, .. }: &Tracing| {
+        format!("to {endpoint}, a part of {sample_ratio}")
+    };
+    tracing.map_or_else(|| "none".to_owned(), told)
 }
 
 fn services(config: &Config) -> String {

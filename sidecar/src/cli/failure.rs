@@ -14,7 +14,7 @@ use crate::envoy::InputError;
 use crate::envoy::explain::ExplainError;
 use crate::server::ServeError;
 use crate::store::StoreError;
-use crate::telemetry::FilterError;
+use crate::telemetry::TelemetryError;
 
 const EXIT_FAILURE: u8 = 1;
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -24,7 +24,7 @@ pub(super) enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Filter(#[from] FilterError),
+    Telemetry(#[from] TelemetryError),
     #[error(
         "data.database.source is \"{database}\": {problem}; start the database or correct the source"
     )]
@@ -103,7 +103,7 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_)
-            | Self::Filter(_)
+            | Self::Telemetry(_)
             | Self::Assembly(_)
             | Self::Envoy(_)
             | Self::ExplainRoute(_) => super::EXIT_USAGE,

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use figment::value::{Dict, Tag, Value};
 
 const PREFIX: &str = "FAREBOX_";
+/// Settings that all programs with OpenTelemetry know; they override nothing.
+const OPEN_TELEMETRY: &str = "OTEL_";
 const LEVEL_SEPARATOR: &str = "__";
 
 /// The variables that the configuration may read. Tests make one from a list instead of changing the process.
@@ -16,12 +18,13 @@ const LEVEL_SEPARATOR: &str = "__";
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The variables of this process that begin with `FAREBOX_`.
+    /// The variables of this process that begin with `FAREBOX_`, and those of OpenTelemetry.
     pub fn of_process() -> Self {
         let texts = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         });
-        Self(texts.filter(|(name, _)| name.starts_with(PREFIX)).collect())
+        let is_read = |name: &str| name.starts_with(PREFIX) || name.starts_with(OPEN_TELEMETRY);
+        Self(texts.filter(|(name, _)| is_read(name)).collect())
     }
 
     /// The value of a variable; an empty one counts as not set, as compose files and CI systems leave it.

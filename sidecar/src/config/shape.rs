@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::value::{
     BootGrace, ByService, Connections, Currency, DeliveryTimeout, Driver, HostPort, LeaseTtl,
-    LogFormat, LogLevel, Money, MoneyAboveZero, OptionalWebUrl, Percent, ServerName, Text, Timeout,
-    Units, WebUrl,
+    LogFormat, LogLevel, Money, MoneyAboveZero, OptionalWebUrl, Percent, SampleRatio, ServerName,
+    ServiceLabel, Text, Timeout, Units, WebUrl,
 };
 
 /// The whole file.
@@ -26,6 +26,8 @@ pub(crate) struct File {
     pub(crate) events: Option<Events>,
     pub(crate) leases: Option<Leases>,
     pub(crate) log: Option<Log>,
+    #[serde(default, deserialize_with = "not_empty")]
+    pub(crate) tracing: Option<Tracing>,
 }
 
 /// `server`
@@ -164,4 +166,13 @@ pub(crate) struct Leases {
 pub(crate) struct Log {
     pub(crate) level: Option<Text<LogLevel>>,
     pub(crate) format: Option<Text<LogFormat>>,
+}
+
+/// `tracing`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tracing {
+    pub(crate) otlp_endpoint: Option<Text<WebUrl>>,
+    pub(crate) sample_ratio: Option<Text<SampleRatio>>,
+    pub(crate) service_name: Option<Text<ServiceLabel>>,
 }

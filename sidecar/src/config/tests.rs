@@ -209,7 +209,7 @@ fn an_unknown_key_is_named_by_its_path() {
     for (text, expected) in [
         (
             format!("{SMALL}serv: 1"),
-            "serv is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, events, leases, log",
+            "serv is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, events, leases, log, tracing",
         ),
         (
             format!("{SMALL}leases: {{ tll: 5s }}"),
@@ -265,7 +265,7 @@ fn the_environment_overrides_any_key_and_is_named_in_errors() {
     );
     assert_eq!(
         refused("FAREBOX_LEASE__TTL", "5s"),
-        "lease is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, events, leases, log"
+        "lease is not a key of this program; remove it or write one of: server, data, billing, payment_service, recharge, events, leases, log, tracing"
     );
 }
 

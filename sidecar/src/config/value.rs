@@ -305,6 +305,32 @@ impl FromText for Percent {
     }
 }
 
+/// A part of all traces.
+#[derive(Debug)]
+pub(crate) struct SampleRatio(pub(crate) f64);
+
+impl FromText for SampleRatio {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+        number.map(Self).ok_or_else(|| "no part of a whole; write 0 to 1, such as 0.01".to_owned())
+    }
+}
+
+/// What a service is called in traces.
+#[derive(Debug)]
+pub(crate) struct ServiceLabel(pub(crate) String);
+
+impl FromText for ServiceLabel {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let is_name = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if is_name {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("no name; write 1 to 64 visible characters, such as farebox".to_owned())
+        }
+    }
+}
+
 impl FromText for chrono_tz::Tz {
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| {

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use tracing::{Instrument as _, Span};
 
 use crate::metrics;
 use crate::store::StoreError;
+use crate::trace;
 
 /// The most attempts of one transaction.
 const ATTEMPTS_MAX: u32 = 8;
@@ -33,8 +35,21 @@ impl MayBeStore for StoreError {
 
 /// Runs `transaction`, again from its start when the database made it give way to another one.
 ///
-/// `name` stands in the log. Each attempt begins its own transaction and has ended it when it returns.
+/// `name` stands in the log and in traces. Each attempt begins its own transaction and has ended it when it returns.
 pub(crate) async fn retry<T, E, F>(name: &'static str, transaction: impl Fn() -> F) -> Result<T, E>
+where
+    E: MayBeStore,
+    F: Future<Output = Result<T, E>>,
+{
+    let span = trace::transaction(name);
+    repeat(name, transaction, &span).instrument(span.clone()).await
+}
+
+async fn repeat<T, E, F>(
+    name: &'static str,
+    transaction: impl Fn() -> F,
+    span: &Span,
+) -> Result<T, E>
 where
     E: MayBeStore,
     F: Future<Output = Result<T, E>>,
@@ -42,21 +57,33 @@ where
     let start = Instant::now();
     let mut attempt = 1;
     loop {
-        let err = match transaction().await {
-            Ok(value) => return Ok(value),
-            Err(err) => err.into_store()?,
+        let err = match transaction().await.map_err(E::into_store) {
+            Err(Ok(err)) => err,
+            // Done, or refused by a rule.
+            Ok(value) => return conclude(span, attempt, Ok(value)),
+            Err(Err(err)) => return conclude(span, attempt, Err(err)),
         };
-        let Some(why) = err.gave_way() else { return Err(err.into()) };
+        let Some(why) = err.gave_way() else { return fail(span, attempt, err) };
         metrics::transaction_gave_way(why);
         if ATTEMPTS_MAX <= attempt || LAST_START <= start.elapsed() {
             metrics::transaction_exhausted();
-            return Err(err.exhausted(attempt).into());
+            return fail(span, attempt, err.exhausted(attempt));
         }
         tracing::debug!(tx.name = name, attempt, error = %err, "`{name}` gives way and tries again");
         let pause = (FIRST_PAUSE_MS << attempt).min(PAUSE_MAX_MS);
         sleep(Duration::from_millis(rand::random_range(0..=pause))).await;
         attempt += 1;
     }
+}
+
+fn fail<T, E: MayBeStore>(span: &Span, attempts: u32, err: StoreError) -> Result<T, E> {
+    span.record("otel.status_code", "ERROR");
+    conclude(span, attempts, Err(err.into()))
+}
+
+fn conclude<T, E>(span: &Span, attempts: u32, outcome: Result<T, E>) -> Result<T, E> {
+    span.record("farebox.transaction.attempts", attempts);
+    outcome
 }
 
 #[cfg(test)]

@@ -78,6 +78,7 @@ fn a_good_configuration_is_told_in_full() {
     recharge         up to 999999.99
     events           none
     leases           10s, 1s after a restart; of a lost one what was reported is charged
+    tracing          none
 
     service   price  free units per month
     passport  0.001                 10000

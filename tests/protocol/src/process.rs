@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use farebox_filter::answer::Answer;
 use farebox_filter::host::{Host, SetOutcome, Severity};
 use farebox_filter::stats::Stat;
+use farebox_filter::trace::Trace;
 
 /// Seconds since 1970 when a process's clock is at zero.
 const EPOCH_S: u64 = 1_800_000_000;
@@ -179,7 +180,7 @@ impl Host for VmHost {
         self.process.set(key, value, cas)
     }
 
-    fn call_sidecar(&self, path: &str, body: &[u8]) -> Option<u32> {
+    fn call_sidecar(&self, path: &str, body: &[u8], _trace: Option<&Trace>) -> Option<u32> {
         let token = self.last_token.get() + 1;
         self.last_token.set(token);
         self.sent.borrow_mut().push(Message { token, path: path.to_owned(), body: body.to_vec() });

@@ -46,6 +46,7 @@ pub(crate) fn serve(
             "{function} was called during _initialize, where Envoy allows logging, clock, environment and random bytes alone"
         ));
     }
+    guest.vm().served.borrow_mut().push(function);
     match body(&mut guest) {
         Ok(()) => Ok(Status::Ok.number()),
         Err(Failure::Status(status)) => Ok(status.number()),

@@ -80,6 +80,8 @@ pub(crate) struct VmShared {
     pub(crate) tick_period: Cell<Option<Duration>>,
     /// The root context wanted to stay after `proxy_on_done`.
     pub(crate) done_pending: Cell<bool>,
+    /// Host functions in the order in which the guest called them.
+    pub(crate) served: RefCell<Vec<&'static str>>,
     has_failed: Cell<bool>,
     /// Guest calls within each other's deferred actions.
     depth: Cell<usize>,
@@ -117,6 +119,7 @@ impl VmShared {
             configuring: Cell::new(false),
             tick_period: Cell::new(None),
             done_pending: Cell::new(false),
+            served: RefCell::default(),
             depth: Cell::default(),
             has_failed: Cell::new(false),
         }
@@ -129,6 +132,11 @@ impl VmShared {
 }
 
 impl Vm {
+    /// The host functions that the guest has called since this was last asked, in order.
+    pub fn take_host_calls(&self) -> Vec<&'static str> {
+        self.cell.shared.served.take()
+    }
+
     pub(crate) fn start(host: &Host, plugin: &Plugin, number: usize) -> Result<Self, StartError> {
         let shared = Rc::new(VmShared::new(number));
         let state = VmState {

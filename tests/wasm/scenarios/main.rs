@@ -17,4 +17,5 @@ mod slots;
 mod strict;
 mod strict_outage;
 mod success;
+mod traces;
 mod trap;

@@ -96,7 +96,14 @@ pub(crate) fn with_paths(mut command: Command) -> Command {
 pub(crate) fn bench() -> Result<PathBuf> {
     shell::step("build the benchmarks", "optimised, as what they measure is");
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--release", "--package", "farebox-bench"]);
+    cargo.args([
+        "build",
+        "--release",
+        "--package",
+        "farebox-bench",
+        "--package",
+        "farebox-sidecar",
+    ]);
     shell::run(&mut cargo)?;
     Ok(place::target().join("release/bench"))
 }

@@ -91,7 +91,9 @@ fn show(program: &str) -> anyhow::Result<()> {
 fn bench() -> anyhow::Result<()> {
     setup::stack()?;
     let program = build::bench()?;
-    shell::replace_by(build::with_paths(std::process::Command::new(program)))
+    let mut command = build::with_paths(std::process::Command::new(program));
+    command.env("FAREBOX_BIN", place::target().join("release/farebox"));
+    shell::replace_by(command)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::api::key;
 use crate::api::query::Parameters;
 use crate::api::reply::{self, language, problem};
 use crate::app::{AccountFilter, AccountsError, App, Caller, Credit, CreditError, CreditOutcome};
+use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the adjustment alone" };
@@ -130,7 +131,7 @@ async fn adjust(
         Err(refusal) => return *refusal,
     };
     // What has begun is finished, whether or not the operator still waits.
-    let task = tokio::spawn(async move { (app.credit(&credit).await, credit) });
+    let task = trace::spawn(async move { (app.credit(&credit).await, credit) });
     match task.await {
         Ok((Ok(outcome), Credit { account, amount, .. })) => {
             let CreditOutcome { replayed, new_account, .. } = outcome;

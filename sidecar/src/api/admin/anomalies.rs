@@ -18,6 +18,7 @@ use crate::api::reply::{self, language, problem};
 use crate::app::{
     Action, AnomaliesError, AnomalyFilter, App, Caller, CreditError, Resolution, ResolveError,
 };
+use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the decision alone" };
@@ -107,7 +108,7 @@ async fn resolve(
     };
     let resolution = Resolution { anomaly, action, account, reason, actor: caller.actor };
     // What has begun is finished, whether or not the operator still waits.
-    let task = tokio::spawn(async move { app.resolve(&resolution).await });
+    let task = trace::spawn(async move { app.resolve(&resolution).await });
     match task.await {
         Ok(Ok(view)) => reply::value(StatusCode::OK, &view, language),
         Ok(Err(err)) => failed(language, &err),

@@ -14,6 +14,7 @@ use crate::api::amount::Amount;
 use crate::api::body::{self, Limit};
 use crate::api::reply::{self, language, problem};
 use crate::app::{App, Caller, CreditLimit, CreditLimitError};
+use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the limit alone" };
@@ -44,7 +45,7 @@ async fn set(
         Err(refusal) => return *refusal,
     };
     // What has begun is finished, whether or not the operator still waits.
-    let task = tokio::spawn(async move { app.set_credit_limit(&new).await });
+    let task = trace::spawn(async move { app.set_credit_limit(&new).await });
     match task.await {
         Ok(Ok(outcome)) => reply::value(StatusCode::OK, &outcome, language),
         Ok(Err(err)) => failed(language, &err),

@@ -14,6 +14,7 @@ use super::accounts::{invalid, named};
 use crate::api::body::{self, Limit};
 use crate::api::reply::{self, language, problem};
 use crate::app::{App, Caller, FreezeError, FreezeOutcome};
+use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the reason alone" };
@@ -43,7 +44,7 @@ async fn freeze(
         Err(refusal) => return *refusal,
     };
     // What has begun is finished, whether or not the operator still waits.
-    let task = tokio::spawn(async move { app.freeze(&account, &reason, &caller.actor).await });
+    let task = trace::spawn(async move { app.freeze(&account, &reason, &caller.actor).await });
     answer(task.await, language)
 }
 
@@ -58,7 +59,7 @@ async fn thaw(
         Ok(read) => read,
         Err(refusal) => return *refusal,
     };
-    let task = tokio::spawn(async move { app.thaw(&account, &reason, &caller.actor).await });
+    let task = trace::spawn(async move { app.thaw(&account, &reason, &caller.actor).await });
     answer(task.await, language)
 }
 

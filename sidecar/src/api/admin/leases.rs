@@ -16,6 +16,7 @@ use crate::api::body::{self, Limit};
 use crate::api::query::Parameters;
 use crate::api::reply::{self, language, problem};
 use crate::app::{App, Caller, LeaseFilter, RecallError};
+use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the reason alone" };
@@ -77,7 +78,7 @@ async fn recall(
         Err(refusal) => return *refusal,
     };
     // What has begun is finished, whether or not the operator still waits.
-    let task = tokio::spawn(async move { app.recall(lease, &reason, &caller.actor).await });
+    let task = trace::spawn(async move { app.recall(lease, &reason, &caller.actor).await });
     match task.await {
         Ok(Ok(view)) => reply::value(StatusCode::OK, &view, language),
         Ok(Err(err)) => failed(language, &err),

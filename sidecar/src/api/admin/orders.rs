@@ -18,6 +18,7 @@ use super::super::key;
 use super::super::orders::{answer, filter};
 use super::super::reply::{self, language, problem};
 use crate::app::{App, Caller, NewRefund, RefundError, RefundView};
+use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the refund alone" };
@@ -72,7 +73,7 @@ async fn refund(
         Err(refusal) => return *refusal,
     };
     // What has begun is finished, whether or not the operator still waits.
-    let task = tokio::spawn(async move { app.refund(&new).await });
+    let task = trace::spawn(async move { app.refund(&new).await });
     match task.await {
         Ok(Ok(refund)) => {
             let is_pending = refund.state == "pending";

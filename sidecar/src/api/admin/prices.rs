@@ -19,6 +19,7 @@ use super::super::body::{self, Limit};
 use super::super::reply::{self, language, problem};
 use crate::app::{App, Caller, PriceChange, PriceView, PricesError};
 use crate::config::price_file;
+use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 256 * 1_024, remedy: "send fewer services at a time" };
@@ -75,7 +76,7 @@ async fn apply(
     let prices = prices.into_iter().map(|(service, price)| (service, price.0)).collect();
     let change = PriceChange { prices, effective };
     // What has begun is finished, whether or not the operator still waits.
-    let task = tokio::spawn(async move { app.apply_prices(&change, &reason, &caller.actor).await });
+    let task = trace::spawn(async move { app.apply_prices(&change, &reason, &caller.actor).await });
     match task.await {
         Ok(Ok(plan)) => reply::value(StatusCode::OK, &plan, language),
         Ok(Err(err)) => failed(language, &err),

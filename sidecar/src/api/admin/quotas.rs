@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::api::body::{self, Limit};
 use crate::api::reply::{self, language, problem};
 use crate::app::{App, Caller, QuotaFilter, QuotasError};
+use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the change alone" };
@@ -44,7 +45,7 @@ async fn apply(
     };
     let filter = QuotaFilter { service, account };
     // What has begun is finished, whether or not the operator still waits: all accounts may take minutes.
-    let task = tokio::spawn(async move {
+    let task = trace::spawn(async move {
         match dry_run {
             true => app.plan_quotas(&filter).await,
             false => app.apply_quotas(&filter, &reason, &caller.actor).await,

@@ -17,6 +17,7 @@ use crate::api::body::{self, Limit};
 use crate::api::query::Parameters;
 use crate::api::reply::{self, language, problem};
 use crate::app::{App, Caller, MadeToken, NewToken, Role, TokenFilter, TokenView, TokensError};
+use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send one token's description alone" };
@@ -92,7 +93,7 @@ async fn create(
     };
     let new = NewToken { name, role, expires, reason, actor: caller.actor };
     // What has begun is finished, whether or not the operator still waits.
-    let task = tokio::spawn(async move { app.create_token(&new).await });
+    let task = trace::spawn(async move { app.create_token(&new).await });
     match task.await {
         Ok(Ok(MadeToken { token, view })) => {
             let made = Made { token: token.expose(), view: &view };
@@ -125,7 +126,7 @@ async fn revoke(
         Ok(mut parameters) => parameters.text("reason").unwrap_or_default(),
         Err(refusal) => return *refusal,
     };
-    let task = tokio::spawn(async move { app.revoke_token(&token, &reason, &caller.actor).await });
+    let task = trace::spawn(async move { app.revoke_token(&token, &reason, &caller.actor).await });
     match task.await {
         Ok(Ok(view)) => reply::value(StatusCode::OK, &view, language),
         Ok(Err(err)) => failed(language, &err),

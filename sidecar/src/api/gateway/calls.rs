@@ -34,6 +34,7 @@ use super::Gateways;
 use crate::api::body::{self, Limit};
 use crate::api::reply::{self, language};
 use crate::metrics::{self, Shed};
+use crate::trace;
 
 mod answer;
 mod faults;
@@ -143,7 +144,7 @@ async fn decide<C: Call>(
     deadline: Instant,
 ) -> Response {
     let Form { items, is_batch } = form;
-    let task = tokio::spawn(async move {
+    let task = trace::spawn(async move {
         let _slots = slots;
         let Gateways { app, faults, .. } = gateways;
         let mut calls = Vec::with_capacity(items.len());

@@ -15,6 +15,7 @@ use crate::api::body::{self, Limit};
 use crate::api::reply::{self, language};
 use crate::app::App;
 use crate::metrics::{self, Shed};
+use crate::trace;
 
 /// Messages that are read and answered at the same time; each may hold a body of [`BODY_BYTES_MAX`].
 pub(super) const SYNCS_IN_FLIGHT_MAX: usize = 128;
@@ -67,8 +68,9 @@ async fn answer(
         Ok(message) => message,
         Err(malformed) => return malformed.into_response(language),
     };
+    trace::note("farebox.gateway.id", message.gateway.to_string());
     let (answer, waiting) = oneshot::channel();
-    tokio::spawn(async move {
+    trace::spawn(async move {
         let _slot = slot;
         let outcome = app.sync(&message, &body, &|| !answer.is_closed()).await;
         // Whoever has left hears nothing.

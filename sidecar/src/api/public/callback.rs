@@ -23,6 +23,7 @@ use super::Public;
 use crate::app::{App, Callback, CallbackError};
 use crate::currency;
 use crate::metrics::{self, CallbackResult, RechargeOperation};
+use crate::trace;
 use crate::webhook::SignatureError;
 
 /// The largest body.
@@ -93,7 +94,7 @@ async fn answer(public: Public, request: Request, language: Language) -> Answer 
     };
     // What has begun is finished, whether or not the sender still waits.
     let app = public.app;
-    let task = tokio::spawn(async move {
+    let task = trace::spawn(async move {
         let _turn = turn;
         take_in(&app, &callback, language).await
     });

@@ -21,6 +21,7 @@ use super::Public;
 use crate::app::{App, NewRecharge, RechargeError};
 use crate::config::web_url;
 use crate::metrics::{self, RechargeOperation};
+use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the order alone" };
@@ -75,7 +76,7 @@ async fn answer(
     };
     // What has begun is finished, whether or not the user still waits.
     let app = public.app;
-    let task = tokio::spawn(async move {
+    let task = trace::spawn(async move {
         let _turn = turn;
         make(&app, &new, language).await
     });

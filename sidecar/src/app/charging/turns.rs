@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 
 use farebox_core::id::AccountId;
 
@@ -21,6 +22,7 @@ use super::{CallError, Outcome, Request, alone};
 use crate::app::App;
 use crate::app::contention::Contention;
 use crate::metrics::{self, Shed};
+use crate::trace::{self, Origin};
 
 /// The most requests that one transaction decides.
 const TURN_MAX: usize = 256;
@@ -59,6 +61,8 @@ pub(super) struct Item {
     pub(super) patient_until: Instant,
     pub(super) ticket: Arc<Ticket>,
     pub(super) answer: oneshot::Sender<Answer>,
+    /// Whose trace it belongs to.
+    pub(super) origin: Origin,
 }
 
 impl Item {
@@ -208,10 +212,13 @@ fn start_soon(app: App) {
 /// Starts every turn that may run.
 fn start(app: &App) {
     while let Some(taken) = app.turns.next_shared() {
-        tokio::spawn(run_shared(app.clone(), taken));
+        let items = taken.iter().flat_map(|(_, items)| items);
+        let span = trace::turn(items.map(|item| &item.origin));
+        tokio::spawn(run_shared(app.clone(), taken).instrument(span));
     }
     while let Some((account, items)) = app.turns.next_alone() {
-        tokio::spawn(run_alone(app.clone(), account, items));
+        let span = trace::turn(items.iter().map(|item| &item.origin));
+        tokio::spawn(run_alone(app.clone(), account, items).instrument(span));
     }
     metrics::deduct_queue(app.turns.state().queue.len());
 }

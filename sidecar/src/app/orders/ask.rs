@@ -8,6 +8,7 @@ use farebox_core::order::{
     CLOSED_AFTER, Claim, INHERITED_CLOSED_AFTER, Mismatch, State, ask_again_after,
 };
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::anomaly;
 use super::settle::{self, Settled, give_up};
@@ -17,6 +18,7 @@ use crate::payment::{Facts, PaymentClient, PaymentError};
 use crate::store::recharge_order::{self, Order};
 use crate::store::retry::retry;
 use crate::store::{self, StoreError};
+use crate::trace;
 
 const JOB: &str = "ask_for_payments";
 
@@ -46,7 +48,8 @@ pub(in crate::app) async fn run(app: &App) -> Result<u64, StoreError> {
         let mut asked = JoinSet::new();
         for order in orders {
             let (app, payment, order) = (app.clone(), payment.clone(), order.clone());
-            asked.spawn(async move { one_or_later(&app, &payment, &order, now).await });
+            let ask = async move { one_or_later(&app, &payment, &order, now).await };
+            asked.spawn(ask.instrument(trace::job("ask for a payment")));
         }
         while let Some(outcome) = asked.join_next().await {
             match outcome {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use sqlx::mysql::MySqlConnection;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::anomaly::{self, Kept};
@@ -29,6 +30,7 @@ use crate::store::recharge_order::{self, Order};
 use crate::store::recharge_refund::{self, Refund};
 use crate::store::retry::{MayBeStore, retry};
 use crate::store::{self, StoreError};
+use crate::trace;
 
 /// What an operator asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -450,14 +452,8 @@ pub(in crate::app) async fn continue_all(app: &App) -> Result<u64, StoreError> {
     drop(connection);
     let mut ended = 0;
     for refund in due {
-        let driven = match drive(app, payment, &refund).await {
-            // One that cannot be ended must not keep the others from being asked for.
-            Err(err) if !matches!(err, StoreError::Unreachable(_)) => {
-                put_off(app, &refund, Some(&err.to_string())).await
-            }
-            driven => driven,
-        };
-        match driven {
+        let driven = drive_or_put_off(app, payment, &refund);
+        match driven.instrument(trace::job("ask for a refund")).await {
             Ok(refund) => ended += u64::from(!refund.is_pending()),
             Err(err @ StoreError::Unreachable(_)) => return Err(err),
             Err(err) => {
@@ -466,6 +462,20 @@ pub(in crate::app) async fn continue_all(app: &App) -> Result<u64, StoreError> {
         }
     }
     Ok(ended)
+}
+
+/// One that cannot be ended must not keep the others from being asked for.
+async fn drive_or_put_off(
+    app: &App,
+    payment: &PaymentClient,
+    refund: &Refund,
+) -> Result<Refund, StoreError> {
+    match drive(app, payment, refund).await {
+        Err(err) if !matches!(err, StoreError::Unreachable(_)) => {
+            put_off(app, refund, Some(&err.to_string())).await
+        }
+        driven => driven,
+    }
 }
 
 /// What makes two refunds of an order the same.

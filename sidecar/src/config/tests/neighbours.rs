@@ -59,6 +59,54 @@ fn a_commented_block_of_the_shipped_file_works_once_it_is_none() {
         (events.url.as_str(), events.timeout.as_secs()),
         ("https://shop.example/events", 10)
     );
+    let tracing = shipped_with("tracing").tracing.unwrap();
+    assert_eq!((tracing.endpoint.as_str(), tracing.sample_ratio), ("http://127.0.0.1:4317", 0.01));
+    assert_eq!(tracing.service_name.as_deref(), Some("farebox"));
+}
+
+#[test]
+fn spans_go_where_the_file_says_or_else_the_usual_variables() {
+    let with = |keys: &str| format!("{SMALL}tracing: {{ {keys} }}");
+    let of = |text: &str, environment: &Environment| {
+        Config::parse(text, environment).unwrap().tracing.unwrap()
+    };
+    let usual = Environment::from([("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4317")]);
+    let both = Environment::from([
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4317"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4317"),
+    ]);
+    assert_eq!(of(&with(""), &usual).endpoint, "http://all:4317");
+    assert_eq!(of(&with(""), &both).endpoint, "http://traces:4317");
+    assert_eq!(of(&with("otlp_endpoint: 'http://own:4317'"), &both).endpoint, "http://own:4317");
+    let defaults = of(&with(""), &usual);
+    assert_eq!((defaults.sample_ratio, defaults.service_name), (0.01, None));
+    assert_eq!(of(&with("sample_ratio: 1"), &usual).sample_ratio, 1.0);
+    // The variables alone switch nothing on.
+    assert!(Config::parse(SMALL, &both).unwrap().tracing.is_none());
+    for (keys, expected) in [
+        (
+            "",
+            "tracing.otlp_endpoint is missing; write where OTLP is received by gRPC, such as http://127.0.0.1:4317, or set OTEL_EXPORTER_OTLP_ENDPOINT, or remove tracing",
+        ),
+        (
+            "sample_ratio: 1.5",
+            r#"tracing.sample_ratio is "1.5": no part of a whole; write 0 to 1, such as 0.01"#,
+        ),
+        (
+            "sample_ratio: NaN",
+            r#"tracing.sample_ratio is "NaN": no part of a whole; write 0 to 1, such as 0.01"#,
+        ),
+        (
+            "service_name: ''",
+            r#"tracing.service_name is "": no name; write 1 to 64 visible characters, such as farebox"#,
+        ),
+    ] {
+        assert_eq!(refusal(&with(keys), &Environment::default()), expected);
+    }
+    let secret = "otlp_endpoint: 'http://user:s3cret@collector:4317'";
+    assert!(
+        refusal(&with(secret), &Environment::default()).contains("remove what stands before the @")
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::text;
 use crate::api::body::{Malformed, Place};
 use crate::api::reply;
 use crate::app::{CallError, Outcome, Refusal};
+use crate::trace::request::ProblemCode;
 
 /// Seconds after which what ends by itself has probably ended.
 const RETRY_AFTER_S: u64 = 1;
@@ -210,6 +211,7 @@ impl Answer {
         };
         let status = unmet.document.problem.status;
         let mut response = reply::document(status, &unmet.document, language);
+        response.extensions_mut().insert(ProblemCode(unmet.document.problem.code));
         if let Some(seconds) = unmet.retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
