@@ -30,8 +30,9 @@ pub use crate::app::orders::{
 pub use crate::app::outbox::Deliveries;
 pub use crate::app::prices::PriceView;
 pub use crate::app::prices::change::{
-    PriceChange, PriceDifference, PricePlan, PricesError, Repriced, Repricing,
+    NewPrice, PriceChange, PriceDifference, PricePlan, PricesError,
 };
+pub use crate::app::prices::repricing::{Repriced, Repricing};
 pub use crate::app::sync::SyncError;
 pub use crate::app::texts::LengthError;
 use crate::cache::Cache;
@@ -329,7 +330,7 @@ impl App {
         &self,
         change: &PriceChange,
     ) -> Result<(PricePlan, Repricing), PricesError> {
-        prices::change::plan(self, change).await
+        prices::repricing::plan(self, change).await
     }
 
     /// Changes prices; what changed.

@@ -173,6 +173,7 @@ impl Config {
             | ConfigError::Hidden { .. }
             | ConfigError::Shape { .. }
             | ConfigError::Service { .. }
+            | ConfigError::Account { .. }
             | ConfigError::Missing { .. }
             | ConfigError::Both { .. } => err,
         })
@@ -392,7 +393,7 @@ fn billing(block: Option<shape::Billing>) -> Result<Billing, ConfigError> {
 }
 
 fn by_service<T, U>(
-    table: &'static str,
+    table: &str,
     entries: Option<ByService<T>>,
     value: impl Fn(T) -> U,
 ) -> Result<BTreeMap<ServiceName, U>, ConfigError> {
@@ -401,7 +402,9 @@ fn by_service<T, U>(
         .into_iter()
         .map(|(name, text)| match name.parse() {
             Ok(service) => Ok((service, value(text.0))),
-            Err(problem) => Err(ConfigError::Service { table, name, problem }),
+            Err(problem) => {
+                Err(ConfigError::Service { table: table.to_owned(), name, problem })
+            }
         })
         .collect()
 }

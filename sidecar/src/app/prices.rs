@@ -6,16 +6,18 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::mysql::MySqlConnection;
 
-use farebox_core::id::ServiceName;
+use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::money::Nanos;
 
 use crate::app::{App, rfc3339};
 use crate::store::column::OnCorrupt;
 use crate::store::price_version::{self, NewVersion, PriceVersion};
 use crate::store::retry::retry;
-use crate::store::{self, StoreError, job_lease, lease};
+use crate::store::lease::{self, Priced};
+use crate::store::{self, StoreError, job_lease};
 
 pub(super) mod change;
+pub(super) mod repricing;
 mod timeline;
 
 /// One price version.
@@ -25,6 +27,9 @@ pub struct PriceView {
     pub service: String,
     /// `book` for the price book, `route` for a price that a gateway's route names.
     pub source: String,
+    /// Whose price; absent for everybody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
     /// Money per unit.
     pub price: Nanos,
     /// `configuration`, or `operator` for one that was applied.
@@ -81,7 +86,7 @@ async fn seed_once(
             applied.insert(version.service.clone(), version.price);
         } else if prices.get(&version.service) != Some(&version.price) {
             price_version::close(tx, version.id, now).await?;
-            lease::end_price_version(tx, version.id, now).await?;
+            lease::end_price(tx, Priced::At(version.id), now).await?;
             changed.insert(&version.service);
         }
     }
@@ -89,8 +94,8 @@ async fn seed_once(
         let stands =
             active.iter().any(|version| version.service == *service && version.price == price);
         if !stands && !led_by_operators.contains(service) {
-            let new =
-                NewVersion { service, price, set_by: "configuration", from: now, until: None };
+            let set_by = "configuration";
+            let new = NewVersion { service, account: None, price, set_by, from: now, until: None };
             price_version::open_book(tx, &new).await?;
             changed.insert(service);
         }
@@ -117,10 +122,11 @@ pub(super) async fn view(
 }
 
 fn price_view(version: PriceVersion, now: DateTime<Utc>) -> PriceView {
-    let active = timeline::holds(&version, now);
+    let active = version.holds(now);
     PriceView {
         service: version.service.to_string(),
         source: version.source,
+        account: version.account,
         price: version.price,
         set_by: version.set_by,
         effective_from: rfc3339(version.effective_from),

@@ -12,7 +12,7 @@ use farebox_core::wire::LeaseKey;
 
 use crate::store::StoreError;
 use crate::store::column::OnCorrupt;
-use crate::store::price_version::{self, PriceVersion};
+use crate::store::price_version::{self, PriceVersion, Wanted};
 
 /// The price that holds for a key at the moment of a transaction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,10 +24,22 @@ pub(super) struct Terms {
     pub(super) until: Option<DateTime<Utc>>,
 }
 
+impl Terms {
+    fn of(version: &PriceVersion) -> Self {
+        Self {
+            price: Some(version.price),
+            price_version: Some(version.id),
+            until: version.effective_to,
+        }
+    }
+}
+
 /// The prices that one transaction needs.
 #[derive(Debug, Clone)]
 pub(super) struct PriceList {
-    book: BTreeMap<ServiceName, PriceVersion>,
+    now: DateTime<Utc>,
+    /// What holds and what is to come, of everybody and of the accounts that the list was loaded for.
+    book: BTreeMap<ServiceName, Vec<PriceVersion>>,
     routes: BTreeMap<(ServiceName, Nanos), i64>,
 }
 
@@ -56,31 +68,41 @@ impl PriceList {
         keys: &[&LeaseKey],
         on_corrupt: OnCorrupt,
     ) -> Result<Self, StoreError> {
-        let services: BTreeSet<&ServiceName> =
-            keys.iter().filter(|key| key.price.is_none()).map(|key| &key.service).collect();
-        let versions = if services.is_empty() {
-            Vec::new()
-        } else {
-            price_version::book_of(tx, &services, now, on_corrupt).await?
-        };
-        // Later versions replace earlier ones of the same service.
-        let book = versions.into_iter().map(|version| (version.service.clone(), version)).collect();
-        Ok(Self { book, routes: BTreeMap::new() })
+        let of_book = keys.iter().filter(|key| key.price.is_none());
+        let wanted: BTreeSet<Wanted<'_>> = of_book
+            .flat_map(|LeaseKey { account, service, .. }| {
+                ["", account.as_str()].map(|account| Wanted { service, account })
+            })
+            .collect();
+        let mut book: BTreeMap<ServiceName, Vec<PriceVersion>> = BTreeMap::new();
+        for version in price_version::book_of(tx, &wanted, now, on_corrupt).await? {
+            book.entry(version.service.clone()).or_default().push(version);
+        }
+        Ok(Self { now, book, routes: BTreeMap::new() })
     }
 
-    /// The terms for a key that the list was loaded for.
+    /// The terms for a key that the list was loaded for: a price of its own, the account's price, or everybody's.
     pub(super) fn terms(&self, key: &LeaseKey) -> Terms {
-        match key.price {
-            Some(price) => Terms {
-                price: Some(price),
-                price_version: self.routes.get(&(key.service.clone(), price)).copied(),
-                until: None,
-            },
-            None => self.book.get(&key.service).map_or_else(Terms::default, |version| Terms {
-                price: Some(version.price),
-                price_version: Some(version.id),
-                until: version.effective_to,
-            }),
+        let Some(price) = key.price else { return self.of_book(key) };
+        Terms {
+            price: Some(price),
+            price_version: self.routes.get(&(key.service.clone(), price)).copied(),
+            until: None,
         }
+    }
+
+    fn of_book(&self, LeaseKey { account, service, .. }: &LeaseKey) -> Terms {
+        let versions = || self.book.get(service).into_iter().flatten();
+        let own = || versions().filter(|version| version.account.as_ref() == Some(account));
+        // Later versions stand above earlier ones.
+        if let Some(version) = own().filter(|version| version.holds(self.now)).next_back() {
+            return Terms::of(version);
+        }
+        let everybodys = versions()
+            .filter(|version| version.account.is_none() && version.holds(self.now))
+            .next_back();
+        let terms = everybodys.map_or_else(Terms::default, Terms::of);
+        let begins = own().filter(|version| version.ever_holds()).map(|own| own.effective_from);
+        Terms { until: begins.chain(terms.until).min(), ..terms }
     }
 }

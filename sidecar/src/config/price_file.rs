@@ -1,22 +1,35 @@
-//! The file of `farebox prices plan` and `apply`: prices, and from when.
+//! The file of `farebox prices plan` and `apply`: prices, of everybody and of single accounts, and from when.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
+use farebox_core::id::{AccountId, ServiceName};
 use figment::value::Value;
 use serde::Deserialize;
 
 use super::value::{ByService, FromText, Money, Text};
 use super::{ConfigError, Environment, by_service, explain, yaml};
-use crate::app::PriceChange;
+use crate::app::{NewPrice, PriceChange};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     effective: Option<Text<Effective>>,
     prices: Option<ByService<Money>>,
+    accounts: Option<BTreeMap<String, ByService<Own>>>,
+}
+
+/// What an account is to pay.
+#[derive(Debug)]
+struct Own(NewPrice);
+
+impl FromText for Own {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let price = |text| Money::from_text(text).map(|price| NewPrice::Price(price.0));
+        if text == "book" { Ok(Self(NewPrice::Book)) } else { price(text).map(Self) }
+    }
 }
 
 /// A moment, or now.
@@ -59,13 +72,28 @@ fn parse(text: &str) -> Result<PriceChange, ConfigError> {
     let file = Value::from(tree.clone()).deserialize::<File>();
     let file = file.map_err(|err| explain(&err, &tree, &environment))?;
     let prices: BTreeMap<_, _> = by_service("prices", file.prices, |price| price.0)?;
-    if prices.is_empty() {
+    let accounts = accounts(file.accounts.unwrap_or_default())?;
+    if prices.is_empty() && accounts.values().all(BTreeMap::is_empty) {
         return Err(ConfigError::Missing {
             field: "a service in prices",
             remedy: "write at least one, such as prices: { passport: 0.001 }",
         });
     }
-    Ok(PriceChange { prices, effective: file.effective.and_then(|effective| effective.0.0) })
+    let effective = file.effective.and_then(|effective| effective.0.0);
+    Ok(PriceChange { prices, accounts, effective })
+}
+
+fn accounts(
+    file: BTreeMap<String, ByService<Own>>,
+) -> Result<BTreeMap<AccountId, BTreeMap<ServiceName, NewPrice>>, ConfigError> {
+    let account = |(name, prices): (String, ByService<Own>)| match name.parse::<AccountId>() {
+        Ok(account) => {
+            let prices = by_service(&format!("accounts.{name}"), Some(prices), |own| own.0)?;
+            Ok((account, prices))
+        }
+        Err(problem) => Err(ConfigError::Account { name, problem }),
+    };
+    file.into_iter().map(account).collect()
 }
 
 #[cfg(test)]
@@ -88,7 +116,24 @@ mod tests {
             ("prices: {asset: -1}", r#"prices.asset is "-1": negative; write 0 or more"#),
             (
                 "price: {asset: 1}",
-                "price is not a key of this program; remove it or write one of: effective, prices",
+                "price is not a key of this program; remove it or write one of: effective, prices, accounts",
+            ),
+            ("accounts: {acme: {asset: 0.5, payment: book}}", "acme.asset=0.5 acme.payment=book now"),
+            (
+                "prices: {asset: 1}\naccounts: {acme: {asset: boook}}",
+                r#"accounts.acme.asset is "boook": not a decimal number; write digits, such as 0.002"#,
+            ),
+            (
+                "accounts: {acme corp: {asset: 1}}",
+                r#"accounts has the key "acme corp": account id holds the character ' '; allowed: visible characters without spaces; write the account's id"#,
+            ),
+            (
+                "accounts: {acme: {as set: 1}}",
+                r#"accounts.acme has the key "as set": service holds the character ' '; allowed: letters, digits, '.', '_', '-'; rename the service"#,
+            ),
+            (
+                "accounts: {acme: {}}",
+                "a service in prices is missing; write at least one, such as prices: { passport: 0.001 }",
             ),
             (
                 "effective: now",
@@ -96,12 +141,13 @@ mod tests {
             ),
         ] {
             let told = match parse(text) {
-                Ok(PriceChange { prices, effective }) => {
-                    let prices: String = prices
-                        .iter()
-                        .map(|(service, price)| format!("{service}={price} "))
-                        .collect();
-                    prices + &effective.map_or("now".to_owned(), |at| at.to_string())
+                Ok(PriceChange { prices, accounts, effective }) => {
+                    let everybodys =
+                        prices.iter().map(|(service, price)| format!("{service}={price} "));
+                    let own = accounts.iter().flat_map(|(account, prices)| {
+                        prices.iter().map(move |(service, price)| format!("{account}.{service}={price} "))
+                    });
+                    everybodys.chain(own).collect::<String>() + &effective.map_or("now".to_owned(), |at| at.to_string())
                 }
                 Err(err) => err.to_string(),
             };

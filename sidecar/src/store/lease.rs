@@ -8,7 +8,7 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use farebox_core::grant::Split;
-use farebox_core::id::{AccountId, GatewayId};
+use farebox_core::id::{AccountId, GatewayId, ServiceName};
 use farebox_core::lease::Lease;
 use farebox_core::money::Nanos;
 use farebox_core::wire::{LeaseKey, Recall};
@@ -374,39 +374,53 @@ pub(crate) async fn recall_older_epochs(
     Ok(())
 }
 
-/// Ends the time of the open leases of a price version, and recalls them.
-pub(crate) async fn end_price_version(
-    connection: &mut MySqlConnection,
-    price_version: i64,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE lease SET recall = 1, not_after = LEAST(COALESCE(not_after, ?), ?)
-         WHERE state = 'open' AND price_version_id = ?",
-    )
-    .bind(now)
-    .bind(now)
-    .bind(price_version)
-    .execute(connection)
-    .await?;
-    Ok(())
+/// Leases that a change of prices is about: all of them at a price of the book.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Priced<'a> {
+    /// Those at this price version.
+    At(i64),
+    /// Those of one account for one service, whatever price they are at.
+    Of(&'a AccountId, &'a ServiceName),
 }
 
-/// Bounds the time of the open leases of a price version by a moment to come. They are used until then.
-pub(crate) async fn bound_price_version(
+/// Ends the time of open leases, and recalls them.
+pub(crate) async fn end_price(
     connection: &mut MySqlConnection,
-    price_version: i64,
+    priced: Priced<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    bound(connection, "recall = 1, ", priced, now).await
+}
+
+/// Bounds the time of open leases by a moment to come. They are used until then.
+pub(crate) async fn bound_price(
+    connection: &mut MySqlConnection,
+    priced: Priced<'_>,
     until: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE lease SET not_after = LEAST(COALESCE(not_after, ?), ?)
-         WHERE state = 'open' AND price_version_id = ?",
-    )
-    .bind(until)
-    .bind(until)
-    .bind(price_version)
-    .execute(connection)
-    .await?;
+    bound(connection, "", priced, until).await
+}
+
+async fn bound(
+    connection: &mut MySqlConnection,
+    besides: &'static str,
+    priced: Priced<'_>,
+    until: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let of = match priced {
+        Priced::At(_) => "price_version_id = ?",
+        Priced::Of(..) => "user_id = ? AND service_name = ? AND route_price IS NULL",
+    };
+    let sql = format!(
+        "UPDATE lease SET {besides}not_after = LEAST(COALESCE(not_after, ?), ?) WHERE state = 'open' AND {of}"
+    );
+    // Fixed texts are put in, and nothing of a user's.
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(until).bind(until);
+    let query = match priced {
+        Priced::At(version) => query.bind(version),
+        Priced::Of(account, service) => query.bind(account.as_str()).bind(service.as_str()),
+    };
+    query.execute(connection).await?;
     Ok(())
 }
 

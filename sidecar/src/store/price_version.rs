@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
-use farebox_core::id::ServiceName;
+use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::money::Nanos;
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
 
 use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, decimal, json, read_all};
@@ -18,6 +20,8 @@ pub(crate) struct PriceVersion {
     pub(crate) service: ServiceName,
     /// `book` or `route`.
     pub(crate) source: String,
+    /// Whose price; `None` for everybody's.
+    pub(crate) account: Option<AccountId>,
     pub(crate) price: Nanos,
     /// `configuration` or `operator`.
     pub(crate) set_by: String,
@@ -25,12 +29,29 @@ pub(crate) struct PriceVersion {
     pub(crate) effective_to: Option<DateTime<Utc>>,
 }
 
+impl PriceVersion {
+    /// Whether it holds at `at`: it begins then or before, and ends later.
+    pub(crate) fn holds(&self, at: DateTime<Utc>) -> bool {
+        self.effective_from <= at && self.effective_to.is_none_or(|end| at < end)
+    }
+
+    /// Whether it holds at any moment at all. One that was withdrawn before it began does not.
+    pub(crate) fn ever_holds(&self) -> bool {
+        self.effective_to != Some(self.effective_from)
+    }
+}
+
+const COLUMNS: &str = "price_version.price_version_id, price_version.service_name, price_version.source, price_version.user_id, \
+     price_version.price, price_version.set_by, price_version.effective_from, price_version.effective_to";
+
 fn read(row: &MySqlRow) -> Result<PriceVersion, StoreError> {
     let columns = Columns::new(row, "price_version", "price_version_id");
+    let everybody = columns.text("user_id")?.is_empty();
     Ok(PriceVersion {
         id: columns.integer("price_version_id")?,
         service: columns.name("service_name")?,
         source: columns.text("source")?,
+        account: if everybody { None } else { Some(columns.name("user_id")?) },
         price: columns.nanos("price")?,
         set_by: columns.text("set_by")?,
         effective_from: columns.time("effective_from")?,
@@ -38,65 +59,76 @@ fn read(row: &MySqlRow) -> Result<PriceVersion, StoreError> {
     })
 }
 
-/// Every version, by service, the newest first.
+/// Every version, by service, everybody's before those of single accounts, the newest first.
 pub(crate) async fn all(connection: &mut MySqlConnection) -> Result<Vec<PriceVersion>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT price_version_id, service_name, source, price, set_by, effective_from, effective_to FROM price_version
-         ORDER BY service_name, source, effective_from DESC, price_version_id DESC",
-    )
-    .fetch_all(connection)
-    .await?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM price_version
+         ORDER BY service_name, source, user_id, effective_from DESC, price_version_id DESC"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await?;
     read_all(&rows, OnCorrupt::Fail, read)
 }
 
-/// The price book in force at `now`.
+/// Everybody's prices in force at `now`.
 pub(crate) async fn book(
     connection: &mut MySqlConnection,
     now: DateTime<Utc>,
     on_corrupt: OnCorrupt,
 ) -> Result<Vec<PriceVersion>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT price_version_id, service_name, source, price, set_by, effective_from, effective_to FROM price_version
-         WHERE source = 'book' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
-         ORDER BY effective_from, price_version_id",
-    )
-    .bind(now)
-    .bind(now)
-    .fetch_all(connection)
-    .await?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM price_version
+         WHERE source = 'book' AND user_id = '' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
+         ORDER BY effective_from, price_version_id"
+    );
+    let rows =
+        sqlx::query(AssertSqlSafe(sql)).bind(now).bind(now).fetch_all(connection).await?;
     read_all(&rows, on_corrupt, read)
 }
 
-/// What the price book says at `now` about these services; a row of another service disturbs nobody.
+/// Whose price of which service is looked for; no account for everybody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) service: &'a ServiceName,
+    pub(crate) account: &'a str,
+}
+
+/// What the price book says from `now` on about these: what holds and what is to come. A row of another service or account
+/// disturbs nobody.
 pub(crate) async fn book_of(
     connection: &mut MySqlConnection,
-    services: &BTreeSet<&ServiceName>,
+    wanted: &BTreeSet<Wanted<'_>>,
     now: DateTime<Utc>,
     on_corrupt: OnCorrupt,
 ) -> Result<Vec<PriceVersion>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT price_version_id, service_name, source, price, set_by, effective_from, effective_to
-         FROM JSON_TABLE(?, '$[*]' COLUMNS (
-           service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.service',
+           account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account'
          )) AS wanted
-         STRAIGHT_JOIN price_version ON service_name = wanted.service
-         WHERE source = 'book' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
-         ORDER BY effective_from, price_version_id",
-    )
-    .bind(json(services))
-    .bind(now)
-    .bind(now)
-    .fetch_all(connection)
-    .await?;
+         STRAIGHT_JOIN price_version FORCE INDEX (uk_price_version)
+           ON price_version.service_name = wanted.service AND price_version.source = 'book'
+          AND price_version.user_id = wanted.account
+         WHERE price_version.effective_to IS NULL OR ? < price_version.effective_to
+         ORDER BY price_version.effective_from, price_version.price_version_id"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(json(wanted))
+        .bind(now)
+        .fetch_all(connection)
+        .await?;
     read_all(&rows, on_corrupt, read)
 }
 
-/// The services whose price in the book an operator has ever set.
+/// The services whose price for everybody an operator has ever set.
 pub(crate) async fn set_by_operators(
     connection: &mut MySqlConnection,
 ) -> Result<BTreeSet<ServiceName>, StoreError> {
     let rows = sqlx::query(
-        "SELECT DISTINCT service_name FROM price_version WHERE source = 'book' AND set_by = 'operator'",
+        "SELECT DISTINCT service_name FROM price_version
+         WHERE source = 'book' AND user_id = '' AND set_by = 'operator'",
     )
     .fetch_all(connection)
     .await?;
@@ -109,6 +141,8 @@ pub(crate) async fn set_by_operators(
 #[derive(Debug)]
 pub(crate) struct NewVersion<'a> {
     pub(crate) service: &'a ServiceName,
+    /// Whose price; `None` for everybody's.
+    pub(crate) account: Option<&'a AccountId>,
     pub(crate) price: Nanos,
     pub(crate) set_by: &'static str,
     pub(crate) from: DateTime<Utc>,
@@ -121,11 +155,12 @@ pub(crate) async fn open_book(
     new: &NewVersion<'_>,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO price_version (service_name, source, price, set_by, effective_from, effective_to)
-         VALUES (?, 'book', ?, ?, ?, ?)
+        "INSERT INTO price_version (service_name, source, user_id, price, set_by, effective_from, effective_to)
+         VALUES (?, 'book', ?, ?, ?, ?, ?)
          ON DUPLICATE KEY UPDATE set_by = ?, effective_to = ?",
     )
     .bind(new.service.as_str())
+    .bind(new.account.map_or("", AccountId::as_str))
     .bind(decimal(new.price))
     .bind(new.set_by)
     .bind(new.from)
@@ -181,7 +216,8 @@ async fn find_route(
     price: Nanos,
 ) -> Result<Option<i64>, StoreError> {
     let row = sqlx::query(
-        "SELECT price_version_id FROM price_version WHERE service_name = ? AND source = 'route' AND price = ?",
+        "SELECT price_version_id FROM price_version
+         WHERE service_name = ? AND source = 'route' AND user_id = '' AND price = ?",
     )
     .bind(service.as_str())
     .bind(decimal(price))

@@ -262,7 +262,8 @@ async fn migrating_again_does_nothing_and_readiness_says_what_is_missing() {
     let store = Store::connect(&database.options, 2).await.unwrap();
     let app = App::new(store.clone(), settings(&[], &[]));
     assert!(matches!(app.ready().await, Err(NotReady::Pending { version: 20261122000001 })));
-    assert_eq!(store.migrate().await.unwrap(), 48);
+    let files = std::fs::read_dir("../migrations").unwrap().count();
+    assert_eq!(store.migrate().await.unwrap(), files);
     assert_eq!(store.migrate().await.unwrap(), 0);
     app.ready().await.unwrap();
     database

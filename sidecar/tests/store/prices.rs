@@ -1,9 +1,12 @@
 //! The price book and prices that routes name.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use farebox_core::wire::{LeaseKey, Want};
-use farebox_sidecar::app::{PriceChange, PricesError, Repriced};
+use farebox_sidecar::app::{NewPrice, PriceChange, PriceDifference, PriceView, PricesError, Repriced};
 
+use crate::calls::deduct;
 use crate::fixture::{Fixture, key, nanos, used, want};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +87,15 @@ async fn a_route_may_name_its_own_price() {
 /// A change of prices, as a file or a request says it.
 fn change(prices: &[(&str, &str)], effective: Option<DateTime<Utc>>) -> PriceChange {
     let prices = prices.iter().map(|&(service, price)| (service.parse().unwrap(), nanos(price)));
-    PriceChange { prices: prices.collect(), effective }
+    PriceChange { prices: prices.collect(), effective, ..PriceChange::default() }
+}
+
+/// What one account is to pay for one service.
+fn own(account: &str, service: &str, price: &str, effective: Option<DateTime<Utc>>) -> PriceChange {
+    let price = if price == "book" { NewPrice::Book } else { NewPrice::Price(nanos(price)) };
+    let prices = BTreeMap::from([(service.parse().unwrap(), price)]);
+    let accounts = BTreeMap::from([(account.parse().unwrap(), prices)]);
+    PriceChange { accounts, effective, ..PriceChange::default() }
 }
 
 /// The database's time, some seconds from now.
@@ -161,6 +172,9 @@ async fn a_change_that_cannot_be_is_refused_with_field_value_and_remedy() {
         (change(&[("typo", "1")], None), "prices.typo: farebox.yaml names no such service"),
         (change(&[("asset", "-1")], None), "prices.asset is -1: negative; write 0 or more"),
         (change(&[("asset", "1")], Some(past)), "write now or a moment to come"),
+        (own("u", "typo", "1", None), "accounts.u.typo: farebox.yaml names no such service"),
+        (own("u", "asset", "-1", None), "accounts.u.asset is -1: negative; write 0 or more"),
+        (own("u", "asset", "1", Some(past)), "write now or a moment to come"),
     ] {
         let told = apply(&farebox, &change).await.unwrap_err().to_string();
         assert!(told.contains(expected), "{told}");
@@ -218,14 +232,117 @@ async fn a_plan_prices_last_months_usage_again_and_changes_nothing() {
     let books = farebox.books().await;
     let dearer = change(&[("asset", "0.0015")], None);
     let (plan, last_month) = farebox.app.plan_prices(&dearer).await.unwrap();
-    assert_eq!((plan.changes[0].from, plan.changes[0].to), (Some(nanos("0.001")), nanos("0.0015")));
-    let text = |rows: &[Repriced]| -> Vec<String> {
-        let text = |row: &Repriced| {
-            format!("{} {} {} {}", row.name, row.earned, row.would_have_earned, row.difference)
-        };
-        rows.iter().map(text).collect()
-    };
-    assert_eq!(text(&last_month.services), ["asset 1.01 1.515 0.505"]);
-    assert_eq!(text(&last_month.accounts), ["many 1 1.5 0.5", "few 0.01 0.015 0.005"]);
+    let price = |text| NewPrice::Price(nanos(text));
+    let PriceDifference { from, to, .. } = plan.changes[0].clone();
+    assert_eq!((from, to), (Some(price("0.001")), price("0.0015")));
+    assert_eq!(repriced(&last_month.services), ["asset 1.01 1.515 0.505"]);
+    assert_eq!(repriced(&last_month.accounts), ["many 1 1.5 0.5", "few 0.01 0.015 0.005"]);
+    // The others would have paid what they did.
+    let cheaper = own("many", "asset", "0.0005", None);
+    let (_, last_month) = farebox.app.plan_prices(&cheaper).await.unwrap();
+    assert_eq!(repriced(&last_month.services), ["asset 1.01 0.51 -0.5"]);
+    assert_eq!(repriced(&last_month.accounts)[0], "many 1 0.5 -0.5");
     assert_eq!(farebox.books().await, books);
+
+    // Whoever has a price of the own is not touched by a change of everybody's, and is by one of it.
+    apply(&farebox, &cheaper).await.unwrap();
+    let (_, last_month) = farebox.app.plan_prices(&dearer).await.unwrap();
+    assert_eq!(repriced(&last_month.services), ["asset 1.01 1.015 0.005"]);
+    assert_eq!(repriced(&last_month.accounts), ["few 0.01 0.015 0.005", "many 1 1 0"]);
+    let back = PriceChange { prices: dearer.prices, ..own("many", "asset", "book", None) };
+    let (plan, last_month) = farebox.app.plan_prices(&back).await.unwrap();
+    assert_eq!(repriced(&last_month.accounts)[0], "many 1 1.5 0.5");
+    let PriceDifference { from, to, .. } = plan.changes[1].clone();
+    assert_eq!((from, to), (Some(price("0.0005")), NewPrice::Book));
+}
+
+fn repriced(rows: &[Repriced]) -> Vec<String> {
+    let text = |row: &Repriced| {
+        format!("{} {} {} {}", row.name, row.earned, row.would_have_earned, row.difference)
+    };
+    rows.iter().map(text).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_may_have_a_price_of_its_own_until_the_book_holds_for_it_again() {
+    let farebox = Fixture::new(&[], &[("asset", "0.1"), ("payment", "0.1")]).await;
+    // It need not exist yet.
+    assert_eq!(apply(&farebox, &own("acme", "asset", "0.05", None)).await.unwrap(), 1);
+    assert_eq!(apply(&farebox, &own("acme", "asset", "0.05", None)).await.unwrap(), 0);
+    for user in ["acme", "u"] {
+        farebox.credit(user, "10").await;
+    }
+    let paid = async |key: &str, user: &str, service: &str| {
+        let told = farebox.told(deduct(key, user, service, 2)).await;
+        told.split(' ').nth(5).unwrap().trim_end_matches(',').to_owned()
+    };
+    assert_eq!(paid("1", "acme", "asset").await, "0.1");
+    assert_eq!(paid("2", "acme", "payment").await, "0.2", "another service");
+    assert_eq!(paid("3", "u", "asset").await, "0.2", "another account");
+    let checked = farebox.checked("acme", "asset", 3).await;
+    assert_eq!(checked, "yes by balance, 0 free and 9.7 for 0.15");
+
+    // Neither a change of everybody's price nor a start of a sidecar touches it.
+    assert_eq!(apply(&farebox, &change(&[("asset", "0.3")], None)).await.unwrap(), 1);
+    farebox.sidecar(&[], &[("asset", "0.4"), ("payment", "0.1")]).await;
+    assert_eq!(paid("4", "acme", "asset").await, "0.1");
+    assert_eq!(paid("5", "u", "asset").await, "0.6");
+    assert_eq!(apply(&farebox, &own("acme", "asset", "book", None)).await.unwrap(), 1);
+    assert_eq!(apply(&farebox, &own("acme", "asset", "book", None)).await.unwrap(), 0);
+    assert_eq!(paid("6", "acme", "asset").await, "0.6");
+    let audited = "SELECT subject, before_json FROM audit_log WHERE action = 'prices.apply'
+                   ORDER BY audit_log_id";
+    assert_eq!(
+        farebox.database.rows(audited).await,
+        [
+            r#"acme {"asset":"book"}"#,
+            r#"price_book {"asset":"0.1"}"#,
+            r#"acme {"asset":"0.05"}"#
+        ]
+    );
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lease_of_an_account_reaches_beyond_a_change_of_its_own_price() {
+    let farebox = Fixture::new(&[], &[("asset", "0.001")]).await;
+    for user in ["acme", "u"] {
+        farebox.credit(user, "10").await;
+    }
+    let (mut edge, mut other) = (farebox.gateway("edge-1"), farebox.gateway("edge-2"));
+    let standing = edge.want(want("acme", "asset", 10, 10)).await.unwrap();
+    let bystander = edge.want(want("u", "asset", 10, 10)).await.unwrap();
+    let soon = in_seconds(&farebox, 3_600).await;
+    let later = in_seconds(&farebox, 7_200).await;
+    let ends = async |lease: u64| {
+        let sql = format!("SELECT not_after FROM lease WHERE lease_id = {lease}");
+        farebox.database.rows(sql).await.remove(0)
+    };
+    let text = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string();
+    let month_end = ends(bystander.lease).await;
+    // One that is to come bounds what stands, at everybody's price, and what is granted until then.
+    apply(&farebox, &own("acme", "asset", "0.0005", Some(soon))).await.unwrap();
+    let made = other.want(want("acme", "asset", 10, 10)).await.unwrap();
+    assert_eq!((made.price, ends(made.lease).await), (nanos("0.001"), text(soon)));
+    assert_eq!(ends(standing.lease).await, text(soon));
+    assert_eq!(ends(bystander.lease).await, month_end);
+    // One for now ends it; the next grant is bounded where the one to come begins.
+    apply(&farebox, &own("acme", "asset", "0.0004", None)).await.unwrap();
+    let reply = edge.send(vec![used(standing.lease, 2), used(bystander.lease, 2)], vec![], vec![]);
+    let reply = reply.await;
+    let ttls: Vec<u64> = reply.acks.iter().map(|ack| ack.ttl_ms).collect();
+    assert_eq!((ttls, reply.recalls[0].lease), (vec![0, 10_000], standing.lease));
+    let cheaper = edge.want(want("acme", "asset", 10, 10)).await.unwrap();
+    assert_eq!((cheaper.price, ends(cheaper.lease).await), (nanos("0.0004"), text(soon)));
+    apply(&farebox, &own("acme", "asset", "book", Some(later))).await.unwrap();
+    let views = farebox.app.prices_at(later - TimeDelta::seconds(1)).await.unwrap();
+    let told = |views: &[PriceView]| -> Vec<String> {
+        let active = views.iter().filter(|view| view.active);
+        let whose = |view: &PriceView| view.account.as_ref().map_or("all", |id| id.as_str()).to_owned();
+        active.map(|view| format!("{} {}", whose(view), view.price)).collect()
+    };
+    assert_eq!(told(&views), ["all 0.001", "acme 0.0005"]);
+    let views = farebox.app.prices_at(later).await.unwrap();
+    assert_eq!(told(&views), ["all 0.001"]);
+    farebox.assert_sound().await;
 }

@@ -9,15 +9,16 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use farebox_core::code::{Code, Language};
-use farebox_core::id::ServiceName;
+use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::problem::Problem;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::super::amount::Amount;
 use super::super::body::{self, Limit};
 use super::super::reply::{self, language, problem};
-use crate::app::{App, PriceChange, PriceView, PricesError};
+use crate::app::{App, NewPrice, PriceChange, PriceView, PricesError};
 use crate::config::price_file;
 
 /// The largest body.
@@ -50,11 +51,31 @@ async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
+    #[serde(default)]
     prices: BTreeMap<ServiceName, Amount>,
+    #[serde(default)]
+    accounts: BTreeMap<AccountId, BTreeMap<ServiceName, Own>>,
     /// Now, when it is not said.
     #[serde(default, deserialize_with = "effective")]
     effective: Option<chrono::DateTime<chrono::Utc>>,
     reason: String,
+}
+
+/// What an account is to pay: an amount, or `"book"`.
+#[derive(Debug)]
+struct Own(NewPrice);
+
+impl<'de> Deserialize<'de> for Own {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let price = match raw.get() {
+            r#""book""# => NewPrice::Book,
+            text => NewPrice::Price(
+                serde_json::from_str::<Amount>(text).map_err(de::Error::custom)?.0,
+            ),
+        };
+        Ok(Self(price))
+    }
 }
 
 fn effective<'de, D: Deserializer<'de>>(
@@ -67,12 +88,16 @@ fn effective<'de, D: Deserializer<'de>>(
 
 async fn apply(State(app): State<App>, request: Request) -> Response {
     let language = language(request.headers());
-    let Body { prices, effective, reason } = match read(request, language).await {
+    let Body { prices, accounts, effective, reason } = match read(request, language).await {
         Ok(body) => body,
         Err(refusal) => return *refusal,
     };
     let prices = prices.into_iter().map(|(service, price)| (service, price.0)).collect();
-    let change = PriceChange { prices, effective };
+    let own = |prices: BTreeMap<ServiceName, Own>| {
+        prices.into_iter().map(|(service, price)| (service, price.0)).collect()
+    };
+    let accounts = accounts.into_iter().map(|(account, prices)| (account, own(prices))).collect();
+    let change = PriceChange { prices, accounts, effective };
     // What has begun is finished, whether or not the operator still waits.
     let task = tokio::spawn(async move { app.apply_prices(&change, &reason, ACTOR).await });
     match task.await {
@@ -95,9 +120,7 @@ fn failed(language: Language, err: &PricesError) -> Response {
     let field = match err {
         PricesError::Store(store) => return reply::store_failed(language, store),
         PricesError::Empty => "prices".to_owned(),
-        PricesError::Unknown { service } | PricesError::Negative { service, .. } => {
-            format!("prices.{service}")
-        }
+        PricesError::Unknown { field } | PricesError::Negative { field, .. } => field.clone(),
         PricesError::Past { .. } => "effective".to_owned(),
         PricesError::Length(text) => text.field.to_owned(),
     };
