@@ -402,9 +402,7 @@ fn by_service<T, U>(
         .into_iter()
         .map(|(name, text)| match name.parse() {
             Ok(service) => Ok((service, value(text.0))),
-            Err(problem) => {
-                Err(ConfigError::Service { table: table.to_owned(), name, problem })
-            }
+            Err(problem) => Err(ConfigError::Service { table: table.to_owned(), name, problem }),
         })
         .collect()
 }

@@ -11,9 +11,9 @@ use farebox_core::money::Nanos;
 
 use crate::app::{App, rfc3339};
 use crate::store::column::OnCorrupt;
+use crate::store::lease::{self, Priced};
 use crate::store::price_version::{self, NewVersion, PriceVersion};
 use crate::store::retry::retry;
-use crate::store::lease::{self, Priced};
 use crate::store::{self, StoreError, job_lease};
 
 pub(super) mod change;

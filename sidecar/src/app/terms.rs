@@ -12,7 +12,7 @@ use farebox_core::wire::LeaseKey;
 
 use crate::store::StoreError;
 use crate::store::column::OnCorrupt;
-use crate::store::price_version::{self, PriceVersion, Wanted};
+use crate::store::price_version::{self, Lock, PriceVersion, Wanted};
 
 /// The price that holds for a key at the moment of a transaction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,6 +79,27 @@ impl PriceList {
             book.entry(version.service.clone()).or_default().push(version);
         }
         Ok(Self { now, book, routes: BTreeMap::new() })
+    }
+
+    /// Makes sure that the terms of a lease that is about to be made stay as they are until it is written: whoever changes
+    /// them afterwards sees the lease, and bounds it. When somebody was faster, the transaction is to be tried again.
+    pub(super) async fn hold_still(
+        &self,
+        tx: &mut MySqlConnection,
+        key: &LeaseKey,
+    ) -> Result<(), StoreError> {
+        if key.price.is_some() {
+            return Ok(());
+        }
+        let LeaseKey { account, service, .. } = key;
+        let versions = price_version::lock(tx, account, service, self.now, Lock::Share).await?;
+        let book = BTreeMap::from([(service.clone(), versions)]);
+        let fresh = Self { now: self.now, book, routes: BTreeMap::new() };
+        if fresh.terms(key) == self.terms(key) {
+            Ok(())
+        } else {
+            Err(StoreError::Raced { table: "price_version" })
+        }
     }
 
     /// The terms for a key that the list was loaded for: a price of its own, the account's price, or everybody's.

@@ -118,7 +118,10 @@ mod tests {
                 "price: {asset: 1}",
                 "price is not a key of this program; remove it or write one of: effective, prices, accounts",
             ),
-            ("accounts: {acme: {asset: 0.5, payment: book}}", "acme.asset=0.5 acme.payment=book now"),
+            (
+                "accounts: {acme: {asset: 0.5, payment: book}}",
+                "acme.asset=0.5 acme.payment=book now",
+            ),
             (
                 "prices: {asset: 1}\naccounts: {acme: {asset: boook}}",
                 r#"accounts.acme.asset is "boook": not a decimal number; write digits, such as 0.002"#,
@@ -145,9 +148,12 @@ mod tests {
                     let everybodys =
                         prices.iter().map(|(service, price)| format!("{service}={price} "));
                     let own = accounts.iter().flat_map(|(account, prices)| {
-                        prices.iter().map(move |(service, price)| format!("{account}.{service}={price} "))
+                        prices
+                            .iter()
+                            .map(move |(service, price)| format!("{account}.{service}={price} "))
                     });
-                    everybodys.chain(own).collect::<String>() + &effective.map_or("now".to_owned(), |at| at.to_string())
+                    everybodys.chain(own).collect::<String>()
+                        + &effective.map_or("now".to_owned(), |at| at.to_string())
                 }
                 Err(err) => err.to_string(),
             };

@@ -80,8 +80,7 @@ pub(crate) async fn book(
          WHERE source = 'book' AND user_id = '' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
          ORDER BY effective_from, price_version_id"
     );
-    let rows =
-        sqlx::query(AssertSqlSafe(sql)).bind(now).bind(now).fetch_all(connection).await?;
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(now).bind(now).fetch_all(connection).await?;
     read_all(&rows, on_corrupt, read)
 }
 
@@ -114,12 +113,45 @@ pub(crate) async fn book_of(
          WHERE price_version.effective_to IS NULL OR ? < price_version.effective_to
          ORDER BY price_version.effective_from, price_version.price_version_id"
     );
+    let rows =
+        sqlx::query(AssertSqlSafe(sql)).bind(json(wanted)).bind(now).fetch_all(connection).await?;
+    read_all(&rows, on_corrupt, read)
+}
+
+/// How the versions of a service are locked: those of everybody and of one account that hold or are to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Nobody changes them until the transaction ends.
+    Share,
+    /// Nobody makes a lease by them either.
+    Change,
+}
+
+/// Reads what the book says from `now` on about a service, for everybody and for one account, and locks it.
+pub(crate) async fn lock(
+    connection: &mut MySqlConnection,
+    account: &AccountId,
+    service: &ServiceName,
+    now: DateTime<Utc>,
+    lock: Lock,
+) -> Result<Vec<PriceVersion>, StoreError> {
+    let lock = match lock {
+        Lock::Share => "LOCK IN SHARE MODE",
+        Lock::Change => "FOR UPDATE",
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM price_version FORCE INDEX (uk_price_version)
+         WHERE service_name = ? AND source = 'book' AND user_id IN ('', ?)
+           AND (effective_to IS NULL OR ? < effective_to)
+         ORDER BY effective_from, price_version_id {lock}"
+    );
     let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(json(wanted))
+        .bind(service.as_str())
+        .bind(account.as_str())
         .bind(now)
         .fetch_all(connection)
         .await?;
-    read_all(&rows, on_corrupt, read)
+    read_all(&rows, OnCorrupt::Fail, read)
 }
 
 /// The services whose price for everybody an operator has ever set.

@@ -70,9 +70,9 @@ impl<'de> Deserialize<'de> for Own {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let price = match raw.get() {
             r#""book""# => NewPrice::Book,
-            text => NewPrice::Price(
-                serde_json::from_str::<Amount>(text).map_err(de::Error::custom)?.0,
-            ),
+            text => {
+                NewPrice::Price(serde_json::from_str::<Amount>(text).map_err(de::Error::custom)?.0)
+            }
         };
         Ok(Self(price))
     }

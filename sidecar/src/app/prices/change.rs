@@ -16,7 +16,7 @@ use crate::app::texts::{self, LengthError};
 use crate::app::{App, rfc3339};
 use crate::store::audit_log::{self, AuditLine};
 use crate::store::lease::{self, Priced};
-use crate::store::price_version::{self, NewVersion, PriceVersion};
+use crate::store::price_version::{self, Lock, NewVersion, PriceVersion};
 use crate::store::retry::{MayBeStore, retry};
 use crate::store::{self, StoreError, job_lease};
 
@@ -213,6 +213,10 @@ async fn set(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let &Step { account, service, price, placed: Placed { ends, until } } = step;
+    if let Some(account) = account {
+        // A lease may be made at this moment at everybody's price: it is waited for, and then seen.
+        price_version::lock(tx, account, service, now, Lock::Change).await?;
+    }
     if let Some((id, _)) = ends {
         price_version::close(tx, id, at).await?;
     }
@@ -309,9 +313,7 @@ pub(super) fn is_of(
     account: Option<&AccountId>,
     service: &ServiceName,
 ) -> bool {
-    version.source == "book"
-        && version.account.as_ref() == account
-        && version.service == *service
+    version.source == "book" && version.account.as_ref() == account && version.service == *service
 }
 
 /// From when the change holds, as exactly as the database keeps it.

@@ -12,10 +12,10 @@ use farebox_core::money::Nanos;
 use super::change::{self, NewPrice, PriceChange, PricePlan, PricesError};
 use crate::app::App;
 use crate::calendar::Month;
+use crate::store;
 use crate::store::column::decimal;
 use crate::store::price_usage::{self, Usage};
 use crate::store::price_version::{self, PriceVersion};
-use crate::store;
 
 /// What last month's usage would have come to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -153,8 +153,7 @@ impl Sums {
     fn keep_account(&mut self) {
         self.most_affected.extend(self.account.take());
         // The sort is stable: accounts that are affected alike stay in order of their names.
-        self.most_affected
-            .sort_by_key(|(_, earned)| std::cmp::Reverse(earned.difference().abs()));
+        self.most_affected.sort_by_key(|(_, earned)| std::cmp::Reverse(earned.difference().abs()));
         self.most_affected.truncate(ACCOUNTS);
     }
 

@@ -118,6 +118,7 @@ impl Batch<'_> {
         units: Split,
     ) -> Result<u64, StoreError> {
         let key = &case.want.key;
+        self.prices.hold_still(tx, key).await?;
         let month_end = self.month.ends_at;
         let new = NewLease {
             gateway: self.request.gateway.clone(),
