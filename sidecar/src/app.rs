@@ -9,6 +9,7 @@ use farebox_core::call::{CheckReply, CheckRequest};
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::lease::OnLost;
 use farebox_core::money::Nanos;
+use farebox_core::tariff::Tariff;
 use farebox_core::wire::SyncRequest;
 use tokio::time::Instant;
 
@@ -74,8 +75,8 @@ pub struct Settings {
     pub time_zone: chrono_tz::Tz,
     /// Free units per month, by service.
     pub free_quotas: BTreeMap<ServiceName, u64>,
-    /// The price book: money per unit, by service.
-    pub prices: BTreeMap<ServiceName, Nanos>,
+    /// What the price book begins with, by service.
+    pub prices: BTreeMap<ServiceName, Tariff>,
     /// How long a gateway may spend from a lease without hearing from the sidecar.
     pub lease_ttl: Duration,
     /// The most that one recharge order may be for.

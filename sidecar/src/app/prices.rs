@@ -7,8 +7,9 @@ use serde::Serialize;
 use sqlx::mysql::MySqlConnection;
 
 use farebox_core::id::{AccountId, ServiceName};
-use farebox_core::money::Nanos;
+use farebox_core::tariff::Tariff;
 
+use crate::app::books::new_id;
 use crate::app::{App, rfc3339};
 use crate::store::column::OnCorrupt;
 use crate::store::lease::{self, Priced};
@@ -30,8 +31,8 @@ pub struct PriceView {
     /// Whose price; absent for everybody's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
-    /// Money per unit.
-    pub price: Nanos,
+    /// Money per unit; `{"tiers": […]}` when it is graduated.
+    pub price: Tariff,
     /// `configuration`, or `operator` for one that was applied.
     pub set_by: String,
     /// From when, RFC 3339 in UTC.
@@ -55,8 +56,8 @@ pub(super) async fn seed(app: &App) -> Result<usize, StoreError> {
     })
     .await?;
     for (service, price) in applied {
-        let Some(&configured) = app.settings.prices.get(&service) else { continue };
-        if configured != price {
+        let Some(configured) = app.settings.prices.get(&service) else { continue };
+        if *configured != price {
             tracing::warn!(
                 service = %service,
                 price.configured = %configured,
@@ -73,7 +74,7 @@ pub(super) async fn seed(app: &App) -> Result<usize, StoreError> {
 async fn seed_once(
     tx: &mut MySqlConnection,
     app: &App,
-) -> Result<(usize, BTreeMap<ServiceName, Nanos>), StoreError> {
+) -> Result<(usize, BTreeMap<ServiceName, Tariff>), StoreError> {
     job_lease::take_turn(tx, JOB).await?;
     let now = store::now(tx).await?;
     let prices = &app.settings.prices;
@@ -83,19 +84,20 @@ async fn seed_once(
     let mut applied = BTreeMap::new();
     for version in &active {
         if led_by_operators.contains(&version.service) {
-            applied.insert(version.service.clone(), version.price);
-        } else if prices.get(&version.service) != Some(&version.price) {
-            price_version::close(tx, version.id, now).await?;
-            lease::end_price(tx, Priced::At(version.id), now).await?;
+            applied.insert(version.service.clone(), version.tariff.clone());
+        } else if prices.get(&version.service) != Some(&version.tariff) {
+            price_version::close(tx, version, now).await?;
+            lease::end_price(tx, Priced::At(&version.ids), now).await?;
             changed.insert(&version.service);
         }
     }
-    for (service, &price) in prices {
+    for (service, tariff) in prices {
         let stands =
-            active.iter().any(|version| version.service == *service && version.price == price);
+            active.iter().any(|version| version.service == *service && version.tariff == *tariff);
         if !stands && !led_by_operators.contains(service) {
             let set_by = "configuration";
-            let new = NewVersion { service, account: None, price, set_by, from: now, until: None };
+            let (rate, from, until) = (new_id(), now, None);
+            let new = NewVersion { service, account: None, tariff, rate, set_by, from, until };
             price_version::open_book(tx, &new).await?;
             changed.insert(service);
         }
@@ -127,7 +129,7 @@ fn price_view(version: PriceVersion, now: DateTime<Utc>) -> PriceView {
         service: version.service.to_string(),
         source: version.source,
         account: version.account,
-        price: version.price,
+        price: version.tariff,
         set_by: version.set_by,
         effective_from: rfc3339(version.effective_from),
         effective_to: version.effective_to.map(rfc3339),

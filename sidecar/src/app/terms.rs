@@ -8,29 +8,79 @@ use sqlx::mysql::MySqlConnection;
 
 use farebox_core::id::ServiceName;
 use farebox_core::money::Nanos;
+use farebox_core::tariff;
 use farebox_core::wire::LeaseKey;
 
+use crate::app::books::tier_key;
 use crate::store::StoreError;
 use crate::store::column::OnCorrupt;
+use crate::store::free_quota::QuotaKey;
 use crate::store::price_version::{self, Lock, PriceVersion, Wanted};
+use crate::store::tier_usage::TierKey;
 
-/// The price that holds for a key at the moment of a transaction.
+/// What a unit costs, and the version that says so.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Terms {
+pub(super) struct UnitPrice {
     /// Price per unit; `None` when the service has none.
     pub(super) price: Option<Nanos>,
-    pub(super) price_version: Option<i64>,
+    pub(super) version: Option<i64>,
+}
+
+/// A run of paid units at one price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tier {
+    pub(super) price: Nanos,
+    pub(super) version: Option<i64>,
+    /// How many units of a month it covers; `None` for all that follow.
+    pub(super) units: Option<u64>,
+}
+
+impl Tier {
+    pub(super) fn unit_price(&self) -> UnitPrice {
+        UnitPrice { price: Some(self.price), version: self.version }
+    }
+}
+
+/// The price that holds for a key at the moment of a transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// In the order in which they are used; none when the service has no price.
+    pub(super) tiers: Vec<Tier>,
     /// Until when.
     pub(super) until: Option<DateTime<Utc>>,
 }
 
 impl Terms {
     fn of(version: &PriceVersion) -> Self {
-        Self {
-            price: Some(version.price),
-            price_version: Some(version.id),
-            until: version.effective_to,
-        }
+        let tiers = version.tariff.tiers().iter().zip(&version.ids);
+        let mut from = 0;
+        let tier = |(&tariff::Tier { up_to, price }, &id): (&tariff::Tier, &i64)| {
+            let units = up_to.map(|up_to| up_to.saturating_sub(from));
+            from = up_to.unwrap_or(from);
+            Tier { price, version: Some(id), units }
+        };
+        Self { tiers: tiers.map(tier).collect(), until: version.effective_to }
+    }
+
+    /// One price for any number of units.
+    pub(super) fn flat(price: Nanos, version: Option<i64>) -> Self {
+        Self { tiers: vec![Tier { price, version, units: None }], until: None }
+    }
+
+    /// What units cost that cost nothing else: free ones, and those without a price.
+    pub(super) fn first(&self) -> UnitPrice {
+        self.tiers.first().map_or_else(UnitPrice::default, Tier::unit_price)
+    }
+
+    /// Which of its tiers a price version is.
+    pub(super) fn tier_of(&self, version: Option<i64>) -> Option<usize> {
+        self.tiers.iter().position(|tier| tier.version == version)
+    }
+
+    /// The tiers that have an end, as an account's rows count them, and how many units they have.
+    pub(super) fn counted(&self, quota: &QuotaKey) -> impl Iterator<Item = (TierKey, u64)> {
+        let counted = |tier: &Tier| Some((tier_key(quota, tier.version?), tier.units?));
+        self.tiers.iter().filter_map(counted)
     }
 }
 
@@ -105,23 +155,18 @@ impl PriceList {
     /// The terms for a key that the list was loaded for: a price of its own, the account's price, or everybody's.
     pub(super) fn terms(&self, key: &LeaseKey) -> Terms {
         let Some(price) = key.price else { return self.of_book(key) };
-        Terms {
-            price: Some(price),
-            price_version: self.routes.get(&(key.service.clone(), price)).copied(),
-            until: None,
-        }
+        Terms::flat(price, self.routes.get(&(key.service.clone(), price)).copied())
     }
 
     fn of_book(&self, LeaseKey { account, service, .. }: &LeaseKey) -> Terms {
         let versions = || self.book.get(service).into_iter().flatten();
         let own = || versions().filter(|version| version.account.as_ref() == Some(account));
         // Later versions stand above earlier ones.
-        if let Some(version) = own().filter(|version| version.holds(self.now)).next_back() {
+        if let Some(version) = own().rfind(|version| version.holds(self.now)) {
             return Terms::of(version);
         }
-        let everybodys = versions()
-            .filter(|version| version.account.is_none() && version.holds(self.now))
-            .next_back();
+        let everybodys =
+            versions().rfind(|version| version.account.is_none() && version.holds(self.now));
         let terms = everybodys.map_or_else(Terms::default, Terms::of);
         let begins = own().filter(|version| version.ever_holds()).map(|own| own.effective_from);
         Terms { until: begins.chain(terms.until).min(), ..terms }

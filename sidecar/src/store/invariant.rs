@@ -11,6 +11,7 @@
 //! | `ledger.rs` | M5: entries and balances |
 //! | `orders.rs` | M6: orders and their refunds |
 //! | `prices.rs` | M7: the price book |
+//! | `tiers.rs` | M1: units of graduated prices |
 
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
@@ -24,6 +25,7 @@ mod claims;
 mod ledger;
 mod orders;
 mod prices;
+mod tiers;
 mod usage;
 
 /// A rule over the rows.
@@ -58,7 +60,7 @@ pub(crate) struct Violation {
 /// Every rule.
 pub(crate) fn rules() -> impl Iterator<Item = &'static Rule> {
     let money = [claims::RULES, calls::RULES, usage::RULES, ledger::RULES];
-    money.into_iter().chain([orders::RULES, prices::RULES]).flatten()
+    money.into_iter().chain([orders::RULES, prices::RULES, tiers::RULES]).flatten()
 }
 
 /// Counts what a rule covers and names what breaks it.
@@ -144,7 +146,7 @@ mod tests {
     #[test]
     fn every_rule_has_a_name_of_its_own_and_can_be_asked_of_some_accounts() {
         let names: BTreeSet<&str> = rules().map(|rule| rule.name).collect();
-        assert_eq!((names.len(), rules().count()), (34, 34));
+        assert_eq!((names.len(), rules().count()), (37, 37));
         for rule in rules() {
             assert!(rule.name.starts_with(&rule.id.to_lowercase()), "{}", rule.name);
             for text in [rule.count, rule.violations] {

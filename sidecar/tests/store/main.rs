@@ -25,4 +25,5 @@ mod replay;
 mod speed;
 mod standing;
 mod stories;
+mod tiers;
 mod views;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use farebox_core::tariff::Tariff;
 use farebox_core::wire::{LeaseKey, Report, Want};
 use farebox_sidecar::app::{
     NewPrice, PriceChange, PriceDifference, PriceView, PricesError, Repriced,
@@ -89,27 +90,30 @@ async fn a_route_may_name_its_own_price() {
 }
 
 /// A change of prices, as a file or a request says it.
-fn change(prices: &[(&str, &str)], effective: Option<DateTime<Utc>>) -> PriceChange {
-    let prices = prices.iter().map(|&(service, price)| (service.parse().unwrap(), nanos(price)));
+pub(crate) fn change(prices: &[(&str, &str)], effective: Option<DateTime<Utc>>) -> PriceChange {
+    let prices = prices
+        .iter()
+        .map(|&(service, price)| (service.parse().unwrap(), Tariff::flat(nanos(price))));
     PriceChange { prices: prices.collect(), effective, ..PriceChange::default() }
 }
 
 /// What one account is to pay for one service.
 fn own(account: &str, service: &str, price: &str, effective: Option<DateTime<Utc>>) -> PriceChange {
-    let price = if price == "book" { NewPrice::Book } else { NewPrice::Price(nanos(price)) };
+    let price =
+        if price == "book" { NewPrice::Book } else { NewPrice::Price(Tariff::flat(nanos(price))) };
     let prices = BTreeMap::from([(service.parse().unwrap(), price)]);
     let accounts = BTreeMap::from([(account.parse().unwrap(), prices)]);
     PriceChange { accounts, effective, ..PriceChange::default() }
 }
 
 /// The database's time, some seconds from now.
-async fn in_seconds(farebox: &Fixture, seconds: i64) -> DateTime<Utc> {
+pub(crate) async fn in_seconds(farebox: &Fixture, seconds: i64) -> DateTime<Utc> {
     let now = farebox.database.rows("SELECT CAST(UTC_TIMESTAMP(3) AS CHAR)").await;
     format!("{}Z", now[0].replace(' ', "T")).parse::<DateTime<Utc>>().unwrap()
         + TimeDelta::seconds(seconds)
 }
 
-async fn apply(farebox: &Fixture, change: &PriceChange) -> Result<usize, PricesError> {
+pub(crate) async fn apply(farebox: &Fixture, change: &PriceChange) -> Result<usize, PricesError> {
     farebox.app.apply_prices(change, "test", "tests").await.map(|plan| plan.changes.len())
 }
 
@@ -163,8 +167,8 @@ async fn a_change_to_come_bounds_leases_that_stand_and_leases_that_are_made() {
     assert_ne!(next.lease, standing.lease);
 
     let held = farebox.app.prices_at(at).await.unwrap();
-    assert_eq!((held[0].active, held[0].price), (true, nanos("0.002")));
-    assert_eq!((held[1].active, held[1].price), (false, nanos("0.001")));
+    assert_eq!((held[0].active, held[0].price.to_string()), (true, "0.002".to_owned()));
+    assert_eq!((held[1].active, held[1].price.to_string()), (false, "0.001".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,7 +240,7 @@ async fn a_plan_prices_last_months_usage_again_and_changes_nothing() {
     let books = farebox.books().await;
     let dearer = change(&[("asset", "0.0015")], None);
     let (plan, last_month) = farebox.app.plan_prices(&dearer).await.unwrap();
-    let price = |text| NewPrice::Price(nanos(text));
+    let price = |text| NewPrice::Price(Tariff::flat(nanos(text)));
     let PriceDifference { from, to, .. } = plan.changes[0].clone();
     assert_eq!((from, to), (Some(price("0.001")), price("0.0015")));
     assert_eq!(repriced(&last_month.services), ["asset 1.01 1.515 0.505"]);

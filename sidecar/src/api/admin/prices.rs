@@ -11,6 +11,7 @@ use axum::routing::get;
 use farebox_core::code::{Code, Language};
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::problem::Problem;
+use farebox_core::tariff::{Tariff, Tier};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -52,7 +53,7 @@ async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
 #[serde(deny_unknown_fields)]
 struct Body {
     #[serde(default)]
-    prices: BTreeMap<ServiceName, Amount>,
+    prices: BTreeMap<ServiceName, Price>,
     #[serde(default)]
     accounts: BTreeMap<AccountId, BTreeMap<ServiceName, Own>>,
     /// Now, when it is not said.
@@ -61,7 +62,42 @@ struct Body {
     reason: String,
 }
 
-/// What an account is to pay: an amount, or `"book"`.
+/// What units cost: an amount, or tiers.
+#[derive(Debug)]
+struct Price(Tariff);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Graduated {
+    tiers: Vec<TierBody>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TierBody {
+    #[serde(default)]
+    up_to: Option<u64>,
+    price: Amount,
+}
+
+impl<'de> Deserialize<'de> for Price {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let read = |text: &str| -> Result<Tariff, String> {
+            if !text.starts_with('{') {
+                let price: Amount = serde_json::from_str(text).map_err(|err| err.to_string())?;
+                return Ok(Tariff::flat(price.0));
+            }
+            let Graduated { tiers } = serde_json::from_str(text).map_err(|err| err.to_string())?;
+            let tiers = tiers.into_iter();
+            let tiers = tiers.map(|TierBody { up_to, price }| Tier { up_to, price: price.0 });
+            Tariff::graduated(tiers.collect()).map_err(|err| err.to_string())
+        };
+        read(raw.get()).map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// What an account is to pay: a price, or `"book"`.
 #[derive(Debug)]
 struct Own(NewPrice);
 
@@ -71,7 +107,7 @@ impl<'de> Deserialize<'de> for Own {
         let price = match raw.get() {
             r#""book""# => NewPrice::Book,
             text => {
-                NewPrice::Price(serde_json::from_str::<Amount>(text).map_err(de::Error::custom)?.0)
+                NewPrice::Price(serde_json::from_str::<Price>(text).map_err(de::Error::custom)?.0)
             }
         };
         Ok(Self(price))

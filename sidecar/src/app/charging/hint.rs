@@ -19,9 +19,11 @@ pub(super) struct Hint {
 }
 
 impl Hint {
-    /// What the database told. A price of the request's own is none that others are told.
+    /// What the database told. A price of the request's own is none that others are told, and of a graduated one the next
+    /// units may cost something else.
     pub(super) fn of(request: &CheckRequest, reply: &CheckReply) -> Option<Self> {
-        request.price.is_none().then(|| Self {
+        let is_flat = request.price.is_none() && reply.price_units.is_none();
+        is_flat.then(|| Self {
             service: request.service.clone(),
             free_units: reply.remaining_free,
             available: reply.available,
@@ -44,6 +46,8 @@ impl Hint {
                 available,
                 cost: cost.amount,
                 price,
+                price_units: None,
+                parts: Vec::new(),
                 currency,
             }),
             Verdict::Short => None,
@@ -71,6 +75,8 @@ mod tests {
             available: nanos("0.1"),
             cost: Nanos::ZERO,
             price: Some(nanos("0.1")),
+            price_units: None,
+            parts: Vec::new(),
             currency: "CNY".to_owned(),
         };
         let hint = Hint::of(&request("asset", 1), &told).unwrap();
@@ -83,5 +89,7 @@ mod tests {
         let own_price = CheckRequest { price: Some(nanos("0.01")), ..request("asset", 3) };
         assert_eq!(say(own_price.clone()), None);
         assert_eq!(Hint::of(&own_price, &told), None);
+        let graduated = CheckReply { price_units: Some(100), ..told };
+        assert_eq!(Hint::of(&request("asset", 1), &graduated), None);
     }
 }

@@ -9,9 +9,11 @@ use sqlx::mysql::MySqlConnection;
 
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::money::Nanos;
+use farebox_core::tariff::Tariff;
 
 use super::JOB;
 use super::timeline::{Placed, place};
+use crate::app::books::new_id;
 use crate::app::texts::{self, LengthError};
 use crate::app::{App, rfc3339};
 use crate::store::audit_log::{self, AuditLine};
@@ -23,16 +25,16 @@ use crate::store::{self, StoreError, job_lease};
 /// What an account is to pay for a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewPrice {
-    /// This per unit.
-    Price(Nanos),
+    /// This.
+    Price(Tariff),
     /// What everybody pays.
     Book,
 }
 
 impl NewPrice {
-    fn own(&self) -> Option<Nanos> {
+    fn own(&self) -> Option<&Tariff> {
         match self {
-            Self::Price(price) => Some(*price),
+            Self::Price(price) => Some(price),
             Self::Book => None,
         }
     }
@@ -49,7 +51,10 @@ impl fmt::Display for NewPrice {
 
 impl Serialize for NewPrice {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self {
+            Self::Price(price) => price.serialize(serializer),
+            Self::Book => serializer.collect_str(self),
+        }
     }
 }
 
@@ -57,17 +62,20 @@ impl Serialize for NewPrice {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PriceChange {
     /// What everybody pays who has no price of the own.
-    pub prices: BTreeMap<ServiceName, Nanos>,
+    pub prices: BTreeMap<ServiceName, Tariff>,
     /// What single accounts pay.
     pub accounts: BTreeMap<AccountId, BTreeMap<ServiceName, NewPrice>>,
     /// From when; `None` is now.
     pub effective: Option<DateTime<Utc>>,
 }
 
+/// For whom, for which service, and what; no price of the own for an account that pays what everybody does.
+type Setting<'c> = (Option<&'c AccountId>, &'c ServiceName, Option<&'c Tariff>);
+
 impl PriceChange {
-    /// Everything that it sets: for whom, for which service, and what; everybody's first.
-    fn settings(&self) -> impl Iterator<Item = (Option<&AccountId>, &ServiceName, Option<Nanos>)> {
-        let everybodys = self.prices.iter().map(|(service, &price)| (None, service, Some(price)));
+    /// Everything that it sets, everybody's prices first.
+    fn settings(&self) -> impl Iterator<Item = Setting<'_>> {
+        let everybodys = self.prices.iter().map(|(service, price)| (None, service, Some(price)));
         let own = self.accounts.iter().flat_map(|(account, prices)| {
             prices.iter().map(move |(service, price)| (Some(account), service, price.own()))
         });
@@ -180,7 +188,7 @@ pub(super) fn validate(app: &App, change: &PriceChange) -> Result<(), PricesErro
         if !app.settings.is_metered(service) {
             return Err(PricesError::Unknown { field: field() });
         }
-        if let Some(price) = price.filter(|price| price.is_negative()) {
+        if let Some(price) = price.and_then(Tariff::negative) {
             return Err(PricesError::Negative { field: field(), price });
         }
     }
@@ -212,26 +220,27 @@ async fn set(
     at: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let &Step { account, service, price, placed: Placed { ends, until } } = step;
+    let &Step { account, service, tariff, placed: Placed { ends, until } } = step;
     if let Some(account) = account {
         // A lease may be made at this moment at everybody's price: it is waited for, and then seen.
         price_version::lock(tx, account, service, now, Lock::Change).await?;
     }
-    if let Some((id, _)) = ends {
-        price_version::close(tx, id, at).await?;
+    if let Some(version) = ends {
+        price_version::close(tx, version, at).await?;
     }
     let priced = match (account, ends) {
         // An account's leases may be at everybody's price so far.
         (Some(account), _) => Some(Priced::Of(account, service)),
-        (None, ends) => ends.map(|(id, _)| Priced::At(id)),
+        (None, ends) => ends.map(|version| Priced::At(&version.ids)),
     };
     match priced {
         Some(priced) if at <= now => lease::end_price(tx, priced, at).await?,
         Some(priced) => lease::bound_price(tx, priced, at).await?,
         None => {}
     }
-    if let Some(price) = price {
-        let new = NewVersion { service, account, price, set_by: "operator", from: at, until };
+    if let Some(tariff) = tariff {
+        let (rate, set_by, from) = (new_id(), "operator", at);
+        let new = NewVersion { service, account, tariff, rate, set_by, from, until };
         price_version::open_book(tx, &new).await?;
     }
     Ok(())
@@ -269,18 +278,18 @@ async fn tell(
 pub(super) struct Step<'c> {
     account: Option<&'c AccountId>,
     service: &'c ServiceName,
-    price: Option<Nanos>,
-    placed: Placed,
+    tariff: Option<&'c Tariff>,
+    placed: Placed<'c>,
 }
 
 impl Step<'_> {
     fn difference(&self) -> PriceDifference {
-        let before = self.placed.ends.map(|(_, price)| NewPrice::Price(price));
+        let before = self.placed.ends.map(|version| NewPrice::Price(version.tariff.clone()));
         PriceDifference {
             account: self.account.cloned(),
             service: self.service.clone(),
             from: before.or_else(|| self.account.map(|_| NewPrice::Book)),
-            to: self.price.map_or(NewPrice::Book, NewPrice::Price),
+            to: self.tariff.map_or(NewPrice::Book, |tariff| NewPrice::Price(tariff.clone())),
             until: self.placed.until.map(rfc3339),
         }
     }
@@ -288,15 +297,15 @@ impl Step<'_> {
 
 /// What differs between the book and the change.
 pub(super) fn compare<'c>(
-    versions: &[PriceVersion],
+    versions: &'c [PriceVersion],
     change: &'c PriceChange,
     now: DateTime<Utc>,
 ) -> Result<(PricePlan, Vec<Step<'c>>), PricesError> {
     let at = moment(change, now);
-    let step = |(account, service, price): (Option<&'c AccountId>, &'c ServiceName, _)| {
+    let step = |(account, service, tariff): Setting<'c>| {
         let timeline: Vec<&PriceVersion> =
             versions.iter().filter(|version| is_of(version, account, service)).collect();
-        place(&timeline, at, price).map(|placed| Step { account, service, price, placed })
+        place(&timeline, at, tariff).map(|placed| Step { account, service, tariff, placed })
     };
     let steps: Vec<Step<'c>> = change.settings().filter_map(step).collect();
     // Whoever repeats a change after its time hears that nothing changes.

@@ -7,13 +7,13 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 use farebox_core::id::{AccountId, ServiceName};
-use farebox_core::money::Nanos;
+use farebox_core::money::SCALE;
+use farebox_core::tariff::Tariff;
 
 use super::change::{self, NewPrice, PriceChange, PricePlan, PricesError};
 use crate::app::App;
 use crate::calendar::Month;
 use crate::store;
-use crate::store::column::decimal;
 use crate::store::price_usage::{self, Usage};
 use crate::store::price_version::{self, PriceVersion};
 
@@ -74,27 +74,32 @@ struct Prices<'a> {
 
 impl Prices<'_> {
     /// The price that an account would have paid; `None` when the change does not touch it.
-    fn of(&self, account: &AccountId, service: &ServiceName) -> Option<Nanos> {
+    fn of(&self, account: &AccountId, service: &ServiceName) -> Option<&Tariff> {
         let own = self.change.accounts.get(account).and_then(|prices| prices.get(service));
         match own {
-            Some(NewPrice::Price(price)) => Some(*price),
+            Some(NewPrice::Price(price)) => Some(price),
             Some(NewPrice::Book) => self.everybodys(service).or_else(|| self.held(None, service)),
             None if self.held(Some(account), service).is_some() => None,
             None => self.everybodys(service),
         }
     }
 
-    fn everybodys(&self, service: &ServiceName) -> Option<Nanos> {
-        self.change.prices.get(service).copied()
+    fn everybodys(&self, service: &ServiceName) -> Option<&Tariff> {
+        self.change.prices.get(service)
     }
 
     /// What the book says at the moment of the change, without it.
-    fn held(&self, account: Option<&AccountId>, service: &ServiceName) -> Option<Nanos> {
+    fn held(&self, account: Option<&AccountId>, service: &ServiceName) -> Option<&Tariff> {
         let holds = |version: &&PriceVersion| {
             change::is_of(version, account, service) && version.holds(self.at)
         };
-        self.versions.iter().find(holds).map(|version| version.price)
+        self.versions.iter().find(holds).map(|version| &version.tariff)
     }
+}
+
+/// 1e-9 of the currency as a decimal.
+fn amount(nanos: Option<i128>) -> Option<Decimal> {
+    Decimal::try_from_i128_with_scale(nanos?, SCALE as u32).ok()
 }
 
 /// What was earned, and what would have been.
@@ -106,12 +111,12 @@ struct Earned {
 
 impl Earned {
     fn add(&mut self, more: Self) {
-        self.earned += more.earned;
-        self.would_have += more.would_have;
+        self.earned = self.earned.saturating_add(more.earned);
+        self.would_have = self.would_have.saturating_add(more.would_have);
     }
 
     fn difference(self) -> Decimal {
-        self.would_have - self.earned
+        self.would_have.saturating_sub(self.earned)
     }
 
     fn named(self, name: String) -> Repriced {
@@ -136,8 +141,9 @@ struct Sums {
 impl Sums {
     fn add(&mut self, prices: &Prices<'_>, usage: Usage) {
         let Usage { account, service, units, earned } = usage;
-        let price = prices.of(&account, &service);
-        let would_have = price.map_or(earned, |price| decimal(price) * Decimal::from(units));
+        let cost = prices.of(&account, &service).map(|tariff| tariff.cost(units));
+        // Beyond what a decimal can say, the largest that it can.
+        let would_have = cost.map_or(earned, |cost| amount(cost).unwrap_or(Decimal::MAX));
         let sum = Earned { earned, would_have };
         self.services.entry(service).or_default().add(sum);
         match &mut self.account {

@@ -2,28 +2,28 @@
 
 use chrono::{DateTime, Utc};
 
-use farebox_core::money::Nanos;
+use farebox_core::tariff::Tariff;
 
 use crate::store::price_version::PriceVersion;
 
 /// What a new price does to the versions that stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Placed {
-    /// The version that ends where the new one begins, and its price.
-    pub(super) ends: Option<(i64, Nanos)>,
+pub(super) struct Placed<'v> {
+    /// The version that ends where the new one begins.
+    pub(super) ends: Option<&'v PriceVersion>,
     /// Where the next change stands already.
     pub(super) until: Option<DateTime<Utc>>,
 }
 
 /// Places a price from `at` until the next change, or no price; `None` when it is so then anyway. No moment gets two prices,
 /// and none is left without one after the first, unless that is what was placed.
-pub(super) fn place(
-    versions: &[&PriceVersion],
+pub(super) fn place<'v>(
+    versions: &[&'v PriceVersion],
     at: DateTime<Utc>,
-    price: Option<Nanos>,
-) -> Option<Placed> {
-    let holds = versions.iter().find(|version| version.holds(at));
-    if holds.map(|version| version.price) == price {
+    price: Option<&Tariff>,
+) -> Option<Placed<'v>> {
+    let holds = versions.iter().find(|version| version.holds(at)).copied();
+    if holds.map(|version| &version.tariff) == price {
         return None;
     }
     let Some(version) = holds else {
@@ -31,11 +31,12 @@ pub(super) fn place(
         let starts = starts.map(|version| version.effective_from);
         return Some(Placed { ends: None, until: starts.filter(|start| at < *start).min() });
     };
-    Some(Placed { ends: Some((version.id, version.price)), until: version.effective_to })
+    Some(Placed { ends: Some(version), until: version.effective_to })
 }
 
 #[cfg(test)]
 mod tests {
+    use farebox_core::money::Nanos;
     use proptest::prelude::*;
 
     use super::*;
@@ -46,11 +47,11 @@ mod tests {
 
     fn version(id: i64, price: i64, from: i64, until: Option<DateTime<Utc>>) -> PriceVersion {
         PriceVersion {
-            id,
+            ids: vec![id],
             service: "asset".parse().unwrap(),
             source: "book".to_owned(),
             account: None,
-            price: Nanos::new(price),
+            tariff: Tariff::flat(Nanos::new(price)),
             set_by: "operator".to_owned(),
             effective_from: at(from),
             effective_to: until,
@@ -76,11 +77,13 @@ mod tests {
                     None => seen.iter().filter(|version| version.ever_holds())
                         .map(|version| version.effective_from).filter(|&start| at(from) < start).min(),
                 };
-                let placed = place(&seen, at(from), price.map(Nanos::new));
-                if let Some(Placed { until, ends }) = placed {
+                let tariff = price.map(|price| Tariff::flat(Nanos::new(price)));
+                let placed = place(&seen, at(from), tariff.as_ref());
+                let placed = placed.map(|placed| (placed.until, placed.ends.map(|ends| ends.ids.clone())));
+                if let Some((until, ends)) = placed.clone() {
                     prop_assert_eq!(until, next);
-                    if let Some((ended, _)) = ends {
-                        versions.iter_mut().find(|version| version.id == ended).unwrap()
+                    if let Some(ended) = ends {
+                        versions.iter_mut().find(|version| version.ids == ended).unwrap()
                             .effective_to = Some(at(from));
                     }
                     if let Some(price) = price {
@@ -97,7 +100,7 @@ mod tests {
             }
             for (second, &price) in (0_i64..).zip(&expected) {
                 let held: Vec<i64> = versions.iter().filter(|version| version.holds(at(second)))
-                    .map(|version| version.price.get()).collect();
+                    .map(|version| version.tariff.first_price().get()).collect();
                 prop_assert_eq!(held, price.into_iter().collect::<Vec<_>>(), "second {}", second);
             }
         }

@@ -14,7 +14,7 @@ pub(super) const RULES: &[Rule] = &[
             JOIN price_version AS other
               ON other.service_name = one.service_name AND other.source = 'book' AND other.user_id = one.user_id
              AND other.price_version_id <> one.price_version_id
-            WHERE [one.user_id] AND one.source = 'book'
+            WHERE [one.user_id] AND one.source = 'book' AND one.units_from = 0 AND other.units_from = 0
               AND (one.effective_to IS NULL OR one.effective_from < one.effective_to)
               AND (other.effective_to IS NULL OR other.effective_from < other.effective_to)
               AND one.effective_from <= other.effective_from
@@ -24,10 +24,17 @@ pub(super) const RULES: &[Rule] = &[
             FROM price_version AS one
             LEFT JOIN price_version AS next
               ON next.service_name = one.service_name AND next.source = 'book' AND next.user_id = one.user_id
-             AND next.effective_from = one.effective_to
+             AND next.effective_from = one.effective_to AND next.units_from = 0
              AND (next.effective_to IS NULL OR next.effective_from < next.effective_to)
-            WHERE [one.user_id] AND one.source = 'book' AND one.user_id = '' AND one.set_by = 'operator'
+            WHERE [one.user_id] AND one.source = 'book' AND one.user_id = '' AND one.set_by = 'operator' AND one.units_from = 0
               AND one.effective_from < one.effective_to AND next.price_version_id IS NULL
+            UNION ALL
+            SELECT CONCAT('price_version ', one.price_version_id, ' of ', one.service_name, ': units to ', one.units_to, ', and no tier follows'), one.user_id
+            FROM price_version AS one
+            LEFT JOIN price_version AS next
+              ON next.service_name = one.service_name AND next.source = 'book' AND next.user_id = one.user_id
+             AND next.rate_id = one.rate_id AND next.units_from = one.units_to
+            WHERE [one.user_id] AND one.source = 'book' AND one.units_to IS NOT NULL AND next.price_version_id IS NULL
             LIMIT 100",
     },
     Rule {
@@ -39,7 +46,7 @@ pub(super) const RULES: &[Rule] = &[
             FROM lease
             JOIN price_version AS price ON price.price_version_id = lease.price_version_id AND price.source = 'book'
             LEFT JOIN price_version AS own
-              ON own.service_name = lease.service_name AND own.source = 'book' AND own.user_id = lease.user_id AND price.user_id = ''
+              ON own.service_name = lease.service_name AND own.source = 'book' AND own.user_id = lease.user_id AND own.units_from = 0 AND price.user_id = ''
              AND (own.effective_to IS NULL OR (own.effective_from < own.effective_to AND lease.created_at < own.effective_to))
              AND own.effective_from < COALESCE(lease.not_after, '9999-12-31')
             WHERE [lease.user_id] AND lease.state = 'open'
