@@ -161,6 +161,7 @@ mod tests {
     fn a_charge_tells_where_it_was_taken_from() {
         let reply = DeductReply {
             record_id: "r".to_owned(),
+            record_ids: vec![],
             free_units: 1,
             paid_units: 2,
             amount: nanos("0.004"),

@@ -9,6 +9,7 @@ use farebox_core::call::{CheckReply, CheckRequest};
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::lease::OnLost;
 use farebox_core::money::Nanos;
+use farebox_core::tariff::Tariff;
 use farebox_core::wire::SyncRequest;
 use tokio::time::Instant;
 
@@ -38,8 +39,9 @@ pub use crate::app::page::PageError;
 pub use crate::app::predecessor::{Note as TakeoverNote, Takeover, TakeoverError, TakeoverStep};
 pub use crate::app::prices::PriceView;
 pub use crate::app::prices::change::{
-    PriceChange, PriceDifference, PricePlan, PricesError, Repriced, Repricing,
+    NewPrice, PriceChange, PriceDifference, PricePlan, PricesError,
 };
+pub use crate::app::prices::repricing::{Repriced, Repricing};
 pub use crate::app::quotas::apply::{QuotaChanges, QuotaFilter, QuotasError, ServiceQuotaChanges};
 pub use crate::app::sync::SyncError;
 pub use crate::app::texts::LengthError;
@@ -95,8 +97,8 @@ pub struct Settings {
     pub time_zone: chrono_tz::Tz,
     /// Free units per month, by service.
     pub free_quotas: BTreeMap<ServiceName, u64>,
-    /// The price book: money per unit, by service.
-    pub prices: BTreeMap<ServiceName, Nanos>,
+    /// What the price book begins with, by service.
+    pub prices: BTreeMap<ServiceName, Tariff>,
     /// How long a gateway may spend from a lease without hearing from the sidecar.
     pub lease_ttl: Duration,
     /// The most that one recharge order may be for.
@@ -457,7 +459,7 @@ impl App {
         &self,
         change: &PriceChange,
     ) -> Result<(PricePlan, Repricing), PricesError> {
-        prices::change::plan(self, change).await
+        prices::repricing::plan(self, change).await
     }
 
     /// Changes prices; what changed.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use farebox_core::id::ServiceName;
 use farebox_core::lease::OnLost;
 use farebox_core::money::Nanos;
+use farebox_core::tariff::Tariff;
 use figment::error::{Actual, Kind};
 use figment::providers::Serialized;
 use figment::value::{Dict, Value};
@@ -28,7 +29,7 @@ pub use self::retired::Warning;
 pub use self::secret::Secret;
 use self::secrets::SecretSource;
 pub use self::tracing::Tracing;
-use self::value::{ByService, Text};
+use self::value::Text;
 pub use self::value::{HostPort, LogFormat, LogLevel, web_url};
 use crate::app::Settings;
 
@@ -43,6 +44,7 @@ mod retired;
 mod secret;
 mod secrets;
 mod shape;
+pub(crate) mod tariff;
 mod tracing;
 mod value;
 mod yaml;
@@ -130,8 +132,8 @@ pub struct Billing {
     pub currency: String,
     /// Where months begin and end.
     pub time_zone: chrono_tz::Tz,
-    /// Money per unit.
-    pub prices: BTreeMap<ServiceName, Nanos>,
+    /// What units cost.
+    pub prices: BTreeMap<ServiceName, Tariff>,
     /// Units per month.
     pub free_quotas: BTreeMap<ServiceName, u64>,
     /// A balance below this is low.
@@ -179,6 +181,7 @@ impl Config {
             | ConfigError::Hidden { .. }
             | ConfigError::Shape { .. }
             | ConfigError::Service { .. }
+            | ConfigError::Account { .. }
             | ConfigError::Missing { .. }
             | ConfigError::Both { .. } => err,
         })
@@ -326,6 +329,7 @@ fn explain(err: &figment::Error, tree: &Dict, environment: &Environment) -> Conf
         (Kind::Message(complaint), Some(value)) => {
             ConfigError::Value { field, value: value.to_owned(), complaint: complaint.clone() }
         }
+        (Kind::Message(complaint), None) => shape(&format!("cannot be: {complaint}")),
         (other, _) => shape(&format!("cannot be read: {other}")),
     }
 }
@@ -334,6 +338,13 @@ fn text_at<'t>(tree: &'t Dict, path: &[String]) -> Option<&'t str> {
     let (key, rest) = path.split_first()?;
     match tree.get(key)? {
         Value::Dict(_, inner) => text_at(inner, rest),
+        Value::Array(_, items) => {
+            let (place, rest) = rest.split_first()?;
+            match items.get(place.parse::<usize>().ok()?)? {
+                Value::Dict(_, inner) => text_at(inner, rest),
+                leaf => leaf.as_str(),
+            }
+        }
         leaf => leaf.as_str(),
     }
 }
@@ -390,7 +401,7 @@ fn billing(block: Option<shape::Billing>) -> Result<Billing, ConfigError> {
     const REMEDY: &str = "nothing is free by omission: write prices, free_quotas or both";
     let block = block.ok_or(ConfigError::Missing { field: "billing", remedy: REMEDY })?;
     let prices = by_service("billing.prices", block.prices, |price| price.0)?;
-    let free_quotas = by_service("billing.free_quotas", block.free_quotas, |units| units.0)?;
+    let free_quotas = by_service("billing.free_quotas", block.free_quotas, |units| units.0.0)?;
     if prices.is_empty() && free_quotas.is_empty() {
         let field = "a service in billing.prices or billing.free_quotas";
         return Err(ConfigError::Missing { field, remedy: REMEDY });
@@ -410,16 +421,16 @@ fn billing(block: Option<shape::Billing>) -> Result<Billing, ConfigError> {
 }
 
 fn by_service<T, U>(
-    table: &'static str,
-    entries: Option<ByService<T>>,
+    table: &str,
+    entries: Option<BTreeMap<String, T>>,
     value: impl Fn(T) -> U,
 ) -> Result<BTreeMap<ServiceName, U>, ConfigError> {
     entries
         .unwrap_or_default()
         .into_iter()
-        .map(|(name, text)| match name.parse() {
-            Ok(service) => Ok((service, value(text.0))),
-            Err(problem) => Err(ConfigError::Service { table, name, problem }),
+        .map(|(name, entry)| match name.parse() {
+            Ok(service) => Ok((service, value(entry))),
+            Err(problem) => Err(ConfigError::Service { table: table.to_owned(), name, problem }),
         })
         .collect()
 }

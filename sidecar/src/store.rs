@@ -51,6 +51,7 @@ pub(crate) mod retry;
 pub(crate) mod standing;
 pub(crate) mod statement;
 pub(crate) mod sync_reply;
+pub(crate) mod tier_usage;
 pub(crate) mod trace;
 pub(crate) mod usage_day;
 pub(crate) mod user_balance;

@@ -98,8 +98,25 @@ pub struct CheckReply {
     /// Price per unit; absent when the service has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Nanos>,
+    /// For how many more paid units of this month that price holds; absent when it holds for any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_units: Option<u64>,
+    /// What `cost` is made of, when the units have several prices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<CostPart>,
     /// Of all amounts, ISO 4217.
     pub currency: String,
+}
+
+/// Paid units of a call at one price.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CostPart {
+    /// How many.
+    pub units: u64,
+    /// Price per unit.
+    pub price: Nanos,
+    /// What they cost.
+    pub amount: Nanos,
 }
 
 /// Charges a call: free units first, then money, all of it or nothing.
@@ -128,15 +145,18 @@ pub struct DeductRequest {
 /// The answer to a [`DeductRequest`] that was charged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeductReply {
-    /// The billing record.
+    /// The billing record; the first one, when the units have several prices.
     pub record_id: String,
+    /// All of them, when there are several: one for each price. A refund of the first gives all of them back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub record_ids: Vec<String>,
     /// Units taken from the month's free quota.
     pub free_units: u64,
     /// Units paid with money.
     pub paid_units: u64,
     /// What the paid units cost.
     pub amount: Nanos,
-    /// Price per unit; absent when the service has none.
+    /// Price per unit, of the first one where they have several; absent when the service has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Nanos>,
     /// The balance after the charge, held money included.

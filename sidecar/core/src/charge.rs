@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::code::Code;
-use crate::grant::{Funds, Split};
+use crate::grant::{Funds, Means, Rate, Split};
 use crate::money::Nanos;
 
 /// What pays for a call.
@@ -71,6 +71,59 @@ pub fn decide(funds: Funds, units: u64) -> Verdict {
         Some(amount) => Verdict::Payable(Cost { units, amount }),
         None => Verdict::Short,
     }
+}
+
+/// Units of a call at one price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Which price, among those of [`Means`].
+    pub rate: usize,
+    /// How many.
+    pub units: u64,
+    /// What they cost.
+    pub amount: Nanos,
+}
+
+/// What pays for a call whose units may have several prices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bill {
+    /// All of its units, by kind, and what they cost together.
+    pub cost: Cost,
+    /// The paid ones, price by price.
+    pub parts: Vec<Part>,
+}
+
+/// Splits paid units over prices, in order, and what they cost together; `None` where the prices end, or are beyond money.
+pub fn split(rates: &[Rate], paid: u64) -> Option<(Vec<Part>, Nanos)> {
+    let (mut left, mut total, mut parts) = (paid, Nanos::ZERO, Vec::new());
+    for (rate, &Rate { price, room }) in rates.iter().enumerate() {
+        let units = room.unwrap_or(u64::MAX).min(left);
+        if 0 < units {
+            let amount = price.checked_mul(units)?;
+            total = total.checked_add(amount)?;
+            parts.push(Part { rate, units, amount });
+            left = left.saturating_sub(units);
+        }
+    }
+    (left == 0).then_some((parts, total))
+}
+
+/// Decides a call of `units` units: free ones first, then money, price by price; all of them or none.
+pub fn bill(means: &Means, units: u64) -> Option<Bill> {
+    let free = means.free_units.min(units);
+    let paid = units.saturating_sub(free);
+    let (parts, amount) = split(&means.rates, paid)?;
+    let is_covered = amount <= means.available.max(Nanos::ZERO);
+    is_covered.then_some(Bill { cost: Cost { units: Split { free, paid }, amount }, parts })
+}
+
+/// As [`cost_of`], where units may have several prices.
+pub fn cost_over(means: &Means, units: u64) -> Nanos {
+    if means.rates.is_empty() {
+        return Nanos::ZERO;
+    }
+    let paid = units.saturating_sub(means.free_units);
+    split(&means.rates, paid).map_or(Nanos::MAX, |(_, amount)| amount)
 }
 
 /// Why what is short is refused: money would help where the service has a price, only time where it has none.
@@ -151,6 +204,49 @@ mod tests {
 
     #[cfg(not(target_family = "wasm"))]
     proptest::proptest! {
+        /// A call of several units costs what its units cost one after the other, in one call or in several.
+        #[test]
+        fn a_call_costs_what_its_units_cost_one_by_one(
+            free in 0..10_u64,
+            available in 0..200_i64,
+            tiers in proptest::collection::vec((0..8_u64, 0..5_i64), 0..4),
+            last in 0..5_i64,
+            calls in proptest::collection::vec(1..15_u64, 1..6),
+        ) {
+            let bounded = tiers.iter().map(|&(room, price)| Rate { price: Nanos::new(price), room: Some(room) });
+            let rates = bounded.chain([Rate { price: Nanos::new(last), room: None }]).collect();
+            let mut means = Means { free_units: free, available: Nanos::new(available), rates };
+            // The model: every unit by itself, at the first price that has room.
+            let (mut free, mut rooms) = (free, tiers.iter().map(|&(room, _)| room).collect::<Vec<_>>());
+            for units in calls {
+                let (mut left_free, mut left, mut cost) = (free, rooms.clone(), 0);
+                for _ in 0..units {
+                    if 0 < left_free {
+                        left_free -= 1;
+                        continue;
+                    }
+                    let place = left.iter().position(|&room| 0 < room);
+                    cost += place.map_or(last, |place| tiers[place].1);
+                    place.into_iter().for_each(|place| left[place] -= 1);
+                }
+                proptest::prop_assert_eq!(cost_over(&means, units), Nanos::new(cost));
+                let Some(bill) = bill(&means, units) else {
+                    proptest::prop_assert!(means.available < Nanos::new(cost));
+                    continue;
+                };
+                proptest::prop_assert_eq!(bill.cost.amount, Nanos::new(cost));
+                let parts: u64 = bill.parts.iter().map(|part| part.units).sum();
+                proptest::prop_assert_eq!((bill.cost.units.total(), bill.cost.units.paid), (units, parts));
+                means.free_units -= bill.cost.units.free;
+                means.available = means.available.checked_sub(bill.cost.amount).unwrap();
+                for part in bill.parts {
+                    let rate = &mut means.rates[part.rate];
+                    rate.room = rate.room.map(|room| room - part.units);
+                }
+                (free, rooms) = (left_free, left);
+            }
+        }
+
         #[test]
         fn what_is_payable_is_covered_whole(
             free in 0..50_u64,

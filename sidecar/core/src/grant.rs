@@ -73,6 +73,74 @@ impl Funds {
     }
 }
 
+/// Paid units that can be had at one price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Price per unit.
+    pub price: Nanos,
+    /// How many; `None` for any number.
+    pub room: Option<u64>,
+}
+
+/// What an account has left that nothing holds, where its paid units have several prices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Means {
+    /// See [`Funds`].
+    pub free_units: u64,
+    /// See [`Funds`].
+    pub available: Nanos,
+    /// What paid units cost, in the order in which they are taken; none when the service has no price.
+    pub rates: Vec<Rate>,
+}
+
+impl Means {
+    /// What the next paid unit costs.
+    pub fn next(&self) -> Option<Rate> {
+        self.rates.iter().copied().find(|rate| rate.room != Some(0))
+    }
+
+    /// What could be granted at most at a price.
+    fn total(&self, rate: Option<Rate>) -> Split {
+        let Self { free_units, available, .. } = *self;
+        let funds = Funds { free_units, available, price: rate.map(|rate| rate.price) };
+        let Split { free, paid } = funds.total();
+        let room = rate.and_then(|rate| rate.room).unwrap_or(u64::MAX);
+        Split { free, paid: paid.min(room) }
+    }
+}
+
+/// A grant's price, among those of [`Means`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// This one or none: a lease is refilled.
+    Only(usize),
+    /// This one if it does, else the first that does: a call waits that this lease cannot serve.
+    Rather(usize),
+    /// The first that does: there is no lease.
+    First,
+}
+
+/// Decides a grant where paid units have several prices. A lease has one of them, so a grant ends at its edge. Which price,
+/// if there is any.
+pub fn choose(means: &Means, choice: Choice, ask: Ask, drawers: u64) -> (Option<usize>, Decision) {
+    if means.rates.is_empty() {
+        return (None, share(means.total(None), ask, drawers));
+    }
+    let preferred = match choice {
+        Choice::Only(index) | Choice::Rather(index) => Some(index),
+        Choice::First => None,
+    };
+    let open = means.rates.iter().enumerate().filter(|(_, rate)| rate.room != Some(0));
+    let others = open.map(|(index, _)| index).filter(|_| !matches!(choice, Choice::Only(_)));
+    for index in preferred.into_iter().chain(others) {
+        let decision = share(means.total(means.rates.get(index).copied()), ask, drawers);
+        if decision != Decision::Short {
+            return (Some(index), decision);
+        }
+    }
+    (None, Decision::Short)
+}
+
 /// What a gateway asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
@@ -102,7 +170,11 @@ pub enum Decision {
 /// what it asks for; near the end each gets at most its share of half of what is left, down to `min`, so that the last
 /// units stay where calls arrive.
 pub fn decide(funds: Funds, ask: Ask, drawers: u64) -> Decision {
-    let total = funds.total();
+    share(funds.total(), ask, drawers)
+}
+
+/// A gateway's share of what is left.
+fn share(total: Split, ask: Ask, drawers: u64) -> Decision {
     if total.total() < ask.min {
         return Decision::Short;
     }
@@ -162,6 +234,45 @@ mod tests {
     fn a_price_of_zero_grants_without_a_balance() {
         let decision = decide(funds(0, "0", Some("0")), Ask { units: 50, min: 1 }, 1);
         assert!(matches!(decision, Decision::Grant { units: Split { free: 0, paid: 50 }, .. }));
+    }
+
+    #[test]
+    fn a_grant_ends_at_the_edge_of_its_price_and_a_refill_stays_within_it() {
+        let rate = |price, room| Rate { price: Nanos::new(price), room };
+        let means = |rooms: [u64; 2]| Means {
+            free_units: 0,
+            available: Nanos::new(1_000),
+            rates: vec![rate(5, Some(rooms[0])), rate(4, Some(rooms[1])), rate(3, None)],
+        };
+        let grant = |rooms, choice, min| {
+            let (index, decision) = choose(&means(rooms), choice, Ask { units: 50, min }, 1);
+            match decision {
+                Decision::Grant { units, last } => format!(
+                    "{} at {}{}",
+                    units.paid,
+                    index.unwrap(),
+                    if last { ", last" } else { "" }
+                ),
+                Decision::Short => "short".to_owned(),
+            }
+        };
+        for (rooms, choice, min, expected) in [
+            ([100, 7], Choice::First, 1, "50 at 0"),
+            ([8, 7], Choice::First, 1, "4 at 0"),
+            ([1, 7], Choice::First, 1, "1 at 0, last"),
+            // A call of several units is not split: the next price that has them all.
+            ([2, 7], Choice::First, 3, "4 at 1"),
+            ([2, 2], Choice::First, 3, "50 at 2"),
+            ([0, 7], Choice::First, 1, "4 at 1"),
+            ([0, 7], Choice::Only(0), 1, "short"),
+            ([0, 7], Choice::Rather(0), 1, "4 at 1"),
+            // Units that came back to a lower tier do not take a lease away from a higher one.
+            ([5, 7], Choice::Rather(1), 1, "4 at 1"),
+            ([5, 0], Choice::Rather(1), 1, "3 at 0"),
+            ([5, 0], Choice::Rather(2), 400, "short"),
+        ] {
+            assert_eq!(grant(rooms, choice, min), expected, "{rooms:?} {choice:?} {min}");
+        }
     }
 
     #[cfg(not(target_family = "wasm"))]

@@ -12,6 +12,8 @@
 //! | unit | what a call is counted in; most routes take one unit per call | plain `u64` |
 //! | free quota | units per account, service and month that cost nothing | [`grant::Funds`] |
 //! | price | money per unit | [`money::Nanos`] |
+//! | tariff | a price of the book: the same for all units of a month, or graduated | [`tariff::Tariff`] |
+//! | tier | units of a month at one price of a graduated tariff | [`tier::TierUsage`] |
 //! | deduct | charging one call at once, by its own request | [`charge::decide`], [`call`] |
 //! | reservation | units or money of one account set aside for one call | [`call::ReserveRequest`] |
 //! | lease | units of one account set aside for one gateway to spend alone | [`lease::Lease`] |
@@ -49,4 +51,6 @@ pub mod limits;
 pub mod money;
 pub mod order;
 pub mod problem;
+pub mod tariff;
+pub mod tier;
 pub mod wire;

@@ -35,3 +35,6 @@ pub const RESERVATION_TTL_MS_MAX: u64 = 86_400_000;
 
 /// The longest that a request may ask to wait, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 60_000;
+
+/// The most tiers of one price: a call is charged by as many records at most.
+pub const TIERS_MAX: usize = 20;

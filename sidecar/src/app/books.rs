@@ -27,6 +27,7 @@ use crate::store::journal_line::{self, JournalLine};
 use crate::store::lease::{self, NewLease, State, StoredLease};
 use crate::store::ledger_entry::{self, NewLeg};
 use crate::store::reservation::{self, NewReservation, Reservation};
+use crate::store::tier_usage::{StoredTier, TierKey};
 use crate::store::user_balance::{self, Balance, BalanceChange, Wait};
 use crate::store::{self, StoreError};
 
@@ -36,11 +37,13 @@ mod lost;
 mod movement;
 mod quota;
 mod tally;
+mod tiers;
 mod usage;
 
-pub(super) use movement::{Charge, Reference};
+pub(super) use movement::{Charge, Reference, price_of};
 pub(super) use quota::{NewTotal, new_total};
 pub(super) use tally::Tally;
+pub(super) use tiers::tier_key;
 use usage::NewUsage;
 
 /// How long requests of one account that others have locked try to get it before they stand in line for it.
@@ -85,6 +88,7 @@ pub(super) struct Books {
     new: BTreeSet<AccountId>,
     balances: BTreeMap<AccountId, Tracked<Balance>>,
     quotas: BTreeMap<QuotaKey, Tracked<Quota>>,
+    tiers: BTreeMap<TierKey, Tracked<StoredTier>>,
     leases: BTreeMap<u64, Tracked<StoredLease>>,
     /// When the processes that fell silent on a lease were last heard of.
     last_seen: BTreeMap<(GatewayId, u64), DateTime<Utc>>,
@@ -268,6 +272,7 @@ impl Books {
                 .map(|row| (row.account.clone(), Tracked::new(row)))
                 .collect(),
             quotas: BTreeMap::new(),
+            tiers: BTreeMap::new(),
             leases: BTreeMap::new(),
             last_seen: BTreeMap::new(),
             reservations: BTreeMap::new(),
@@ -322,6 +327,10 @@ impl Books {
         let mut leases = lease::find(tx, &selection.ids, self.on_corrupt).await?;
         leases.extend(lease::find_open(tx, &open_of, self.on_corrupt).await?);
         let quotas: BTreeSet<QuotaKey> = leases.iter().map(quota_key).collect();
+        let counted = leases.iter().filter(|lease| lease.is_counted);
+        let tiers =
+            counted.filter_map(|lease| Some(tier_key(&quota_key(lease), lease.price_version?)));
+        self.load_tiers(tx, tiers.collect()).await?;
         for lease in leases {
             // A lease that appeared between finding its account and locking it belongs to an account that is not locked.
             if self.balances.contains_key(&lease.key.account) {
@@ -476,6 +485,7 @@ impl Books {
             key: new.key,
             price: new.price,
             price_version: new.price_version,
+            is_counted: new.is_counted,
             month: new.month,
             units: farebox_core::lease::Lease {
                 granted: new.granted,
@@ -490,6 +500,7 @@ impl Books {
             reclaim_at: new.reclaim_at,
             renewed_at: new.renewed_at,
             is_named: false,
+            is_followed: false,
         };
         self.leases.insert(id, Tracked::new(lease));
         Ok(id)
@@ -513,6 +524,7 @@ impl Books {
         self.store_calls(tx).await?;
         self.store_leases(tx).await?;
         self.store_quotas(tx).await?;
+        self.store_tiers(tx).await?;
         self.store_balances(tx).await
     }
 
@@ -526,8 +538,9 @@ impl Books {
         let reservations = changed(self.reservations.values()).map(|row| &row.account);
         let charges = changed(self.charges.values()).map(|row| &row.account);
         let quotas = changed(self.quotas.values()).map(|quota| &quota.key.account);
+        let tiers = changed(self.tiers.values()).map(|tier| &tier.key.account);
         let calls = new.chain(reservations).chain(charges).chain(refunds);
-        let accounts = records.chain(journal).chain(legs).chain(calls).chain(quotas);
+        let accounts = records.chain(journal).chain(legs).chain(calls).chain(quotas).chain(tiers);
         self.touched.extend(accounts.cloned());
         self.note_touched_leases();
     }

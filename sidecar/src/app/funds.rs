@@ -1,25 +1,31 @@
 //! What an account has within reach: what nothing holds, and what leases hold and do not use.
 
-use farebox_core::grant::{Funds, Split};
+use std::collections::BTreeMap;
+
+use farebox_core::grant::{Means, Rate, Split};
 use farebox_core::money::Nanos;
 use farebox_core::wire::FreeQuota;
 
-use crate::app::books::Books;
+use crate::app::books::{Books, tier_key};
+use crate::app::terms::{Terms, Tier};
 use crate::calendar::Month;
 use crate::store::StoreError;
 use crate::store::free_quota::QuotaKey;
 use crate::store::lease::StoredLease;
 
 /// What nothing holds.
-pub(super) fn own(
-    books: &Books,
-    quota: &QuotaKey,
-    price: Option<Nanos>,
-) -> Result<Funds, StoreError> {
-    Ok(Funds {
+pub(super) fn own(books: &Books, quota: &QuotaKey, terms: &Terms) -> Result<Means, StoreError> {
+    let room = |version: Option<i64>, units: u64| {
+        version.map_or(units, |version| books.room(&tier_key(quota, version), units))
+    };
+    let rate = |&Tier { price, version, units }: &Tier| Rate {
+        price,
+        room: units.map(|units| room(version, units)),
+    };
+    Ok(Means {
         free_units: books.quota(quota).map_or(0, |quota| quota.remaining()),
         available: books.available(&quota.account)?,
-        price,
+        rates: terms.tiers.iter().map(rate).collect(),
     })
 }
 
@@ -37,6 +43,8 @@ pub(super) fn free_quota(books: &Books, key: &QuotaKey, month: &Month) -> FreeQu
 pub(super) struct Pool {
     free: u64,
     money: Nanos,
+    /// Room in tiers, by price version.
+    tiers: BTreeMap<i64, u64>,
     /// The leases that hold it.
     pub(super) leases: Vec<u64>,
 }
@@ -49,7 +57,8 @@ impl Pool {
         money_helps: bool,
         except: Option<u64>,
     ) -> Self {
-        let mut pool = Self { free: 0, money: Nanos::ZERO, leases: Vec::new() };
+        let mut pool =
+            Self { free: 0, money: Nanos::ZERO, tiers: BTreeMap::new(), leases: Vec::new() };
         for lease in books.open_leases(&quota.account) {
             let spare = spare_units(lease);
             let is_same_quota = lease.key.service == quota.service && lease.month == quota.month;
@@ -60,17 +69,25 @@ impl Pool {
                 pool.leases.push(lease.id);
                 pool.free = pool.free.saturating_add(free);
                 pool.money = pool.money.checked_add(money).unwrap_or(Nanos::MAX);
+                if let Some(version) = lease.price_version.filter(|_| is_same_quota) {
+                    *pool.tiers.entry(version).or_default() += spare.paid;
+                }
             }
         }
         pool
     }
 
-    /// The funds, were all of it given back.
-    pub(super) fn added_to(&self, funds: Funds) -> Funds {
-        Funds {
-            free_units: funds.free_units.saturating_add(self.free),
-            available: funds.available.checked_add(self.money).unwrap_or(Nanos::MAX),
-            price: funds.price,
+    /// What the account would have, were all of it given back.
+    pub(super) fn added_to(&self, means: &Means, terms: &Terms) -> Means {
+        let back = |tier: &Tier| tier.version.and_then(|version| self.tiers.get(&version).copied());
+        let rates = means.rates.iter().zip(&terms.tiers).map(|(rate, tier)| Rate {
+            room: rate.room.map(|room| room.saturating_add(back(tier).unwrap_or(0))),
+            ..*rate
+        });
+        Means {
+            free_units: means.free_units.saturating_add(self.free),
+            available: means.available.checked_add(self.money).unwrap_or(Nanos::MAX),
+            rates: rates.collect(),
         }
     }
 

@@ -6,16 +6,19 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::mysql::MySqlConnection;
 
-use farebox_core::id::ServiceName;
-use farebox_core::money::Nanos;
+use farebox_core::id::{AccountId, ServiceName};
+use farebox_core::tariff::Tariff;
 
+use crate::app::books::new_id;
 use crate::app::{App, rfc3339};
 use crate::store::column::OnCorrupt;
+use crate::store::lease::{self, Priced};
 use crate::store::price_version::{self, NewVersion, PriceVersion};
 use crate::store::retry::retry;
-use crate::store::{self, StoreError, job_lease, lease};
+use crate::store::{self, StoreError, job_lease};
 
 pub(super) mod change;
+pub(super) mod repricing;
 mod timeline;
 
 /// One price version.
@@ -25,8 +28,11 @@ pub struct PriceView {
     pub service: String,
     /// `book` for the price book, `route` for a price that a gateway's route names.
     pub source: String,
-    /// Money per unit.
-    pub price: Nanos,
+    /// Whose price; absent for everybody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    /// Money per unit; `{"tiers": […]}` when it is graduated.
+    pub price: Tariff,
     /// `configuration`, or `operator` for one that was applied.
     pub set_by: String,
     /// From when, RFC 3339 in UTC.
@@ -50,8 +56,8 @@ pub(super) async fn seed(app: &App) -> Result<usize, StoreError> {
     })
     .await?;
     for (service, price) in applied {
-        let Some(&configured) = app.settings.prices.get(&service) else { continue };
-        if configured != price {
+        let Some(configured) = app.settings.prices.get(&service) else { continue };
+        if *configured != price {
             tracing::warn!(
                 service = %service,
                 price.configured = %configured,
@@ -68,7 +74,7 @@ pub(super) async fn seed(app: &App) -> Result<usize, StoreError> {
 async fn seed_once(
     tx: &mut MySqlConnection,
     app: &App,
-) -> Result<(usize, BTreeMap<ServiceName, Nanos>), StoreError> {
+) -> Result<(usize, BTreeMap<ServiceName, Tariff>), StoreError> {
     job_lease::take_turn(tx, JOB).await?;
     let now = store::now(tx).await?;
     let prices = &app.settings.prices;
@@ -78,19 +84,20 @@ async fn seed_once(
     let mut applied = BTreeMap::new();
     for version in &active {
         if led_by_operators.contains(&version.service) {
-            applied.insert(version.service.clone(), version.price);
-        } else if prices.get(&version.service) != Some(&version.price) {
-            price_version::close(tx, version.id, now).await?;
-            lease::end_price_version(tx, version.id, now).await?;
+            applied.insert(version.service.clone(), version.tariff.clone());
+        } else if prices.get(&version.service) != Some(&version.tariff) {
+            price_version::close(tx, version, now).await?;
+            lease::end_price(tx, Priced::At(&version.ids), now).await?;
             changed.insert(&version.service);
         }
     }
-    for (service, &price) in prices {
+    for (service, tariff) in prices {
         let stands =
-            active.iter().any(|version| version.service == *service && version.price == price);
+            active.iter().any(|version| version.service == *service && version.tariff == *tariff);
         if !stands && !led_by_operators.contains(service) {
-            let new =
-                NewVersion { service, price, set_by: "configuration", from: now, until: None };
+            let set_by = "configuration";
+            let (rate, from, until) = (new_id(), now, None);
+            let new = NewVersion { service, account: None, tariff, rate, set_by, from, until };
             price_version::open_book(tx, &new).await?;
             changed.insert(service);
         }
@@ -117,11 +124,12 @@ pub(super) async fn view(
 }
 
 fn price_view(version: PriceVersion, now: DateTime<Utc>) -> PriceView {
-    let active = timeline::holds(&version, now);
+    let active = version.holds(now);
     PriceView {
         service: version.service.to_string(),
         source: version.source,
-        price: version.price,
+        account: version.account,
+        price: version.tariff,
         set_by: version.set_by,
         effective_from: rfc3339(version.effective_from),
         effective_to: version.effective_to.map(rfc3339),

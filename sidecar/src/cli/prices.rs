@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
-use farebox_core::id::ServiceName;
+use farebox_core::id::{AccountId, ServiceName};
 use serde::Serialize;
 
 use super::account::actor;
@@ -16,7 +16,7 @@ use crate::config::price_file;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PricesCommand {
-    /// Show the prices that hold.
+    /// Show the prices that hold, for everybody and for single accounts.
     Show {
         /// At this moment, RFC 3339; without it, now.
         #[arg(long, value_name = "TIME", value_parser = price_file::moment)]
@@ -99,7 +99,7 @@ fn describe(prices: &[PriceView]) -> String {
     if prices.is_empty() {
         return "no prices; `farebox serve` takes them from billing.prices\n".to_owned();
     }
-    let columns = [
+    let mut columns = vec![
         Column::Text("service"),
         Column::Text("source"),
         Column::Number("price"),
@@ -108,12 +108,15 @@ fn describe(prices: &[PriceView]) -> String {
         Column::Text("until"),
         Column::Text("in force"),
     ];
+    let names_accounts = prices.iter().any(|version| version.account.is_some());
+    if names_accounts {
+        columns.insert(1, Column::Text("account"));
+    }
     let rows = prices.iter().map(|version| {
-        let PriceView { service, source, price, set_by, effective_from, effective_to, active } =
-            version;
-        let until = effective_to.as_deref().unwrap_or("-");
-        let in_force = if *active { "yes" } else { "no" };
-        vec![
+        let PriceView { service, source, account, price, set_by, effective_from, .. } = version;
+        let until = version.effective_to.as_deref().unwrap_or("-");
+        let in_force = if version.active { "yes" } else { "no" };
+        let mut row = vec![
             service.clone(),
             source.clone(),
             price.to_string(),
@@ -121,27 +124,44 @@ fn describe(prices: &[PriceView]) -> String {
             effective_from.clone(),
             until.to_owned(),
             in_force.to_owned(),
-        ]
+        ];
+        if names_accounts {
+            row.insert(1, whose(account.as_ref()));
+        }
+        row
     });
     table(&columns, rows)
+}
+
+/// Whose price it is.
+fn whose(account: Option<&AccountId>) -> String {
+    account.map_or_else(|| "everybody".to_owned(), AccountId::to_string)
 }
 
 fn describe_plan(plan: &PricePlan) -> String {
     if plan.changes.is_empty() {
         return "nothing changes\n".to_owned();
     }
-    let columns = [
+    let mut columns = vec![
         Column::Text("service"),
         Column::Number("price before"),
         Column::Number("price"),
         Column::Text("from"),
         Column::Text("until"),
     ];
+    let names_accounts = plan.changes.iter().any(|change| change.account.is_some());
+    if names_accounts {
+        columns.insert(1, Column::Text("account"));
+    }
     let rows = plan.changes.iter().map(|change| {
-        let before = change.from.map_or("-".to_owned(), |price| price.to_string());
+        let before = change.from.as_ref().map_or("-".to_owned(), ToString::to_string);
         let until = change.until.clone().unwrap_or_else(|| "-".to_owned());
         let service = change.service.to_string();
-        vec![service, before, change.to.to_string(), plan.effective.clone(), until]
+        let mut row = vec![service, before, change.to.to_string(), plan.effective.clone(), until];
+        if names_accounts {
+            row.insert(1, whose(change.account.as_ref()));
+        }
+        row
     });
     table(&columns, rows)
 }

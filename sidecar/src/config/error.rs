@@ -105,8 +105,16 @@ pub enum ConfigError {
     /// A key of a table of services that is no service name.
     #[error("{table} has the key {name:?}: {problem}; rename the service")]
     Service {
-        /// `billing.prices` or `billing.free_quotas`.
-        table: &'static str,
+        /// `billing.prices` or `billing.free_quotas`, or one of the file of prices.
+        table: String,
+        /// The key.
+        name: String,
+        /// The rule it breaks.
+        problem: NameError,
+    },
+    /// A key of the table of accounts that is no account id.
+    #[error("accounts has the key {name:?}: {problem}; write the account's id")]
+    Account {
         /// The key.
         name: String,
         /// The rule it breaks.

@@ -1,11 +1,13 @@
 //! The keys of `farebox.yaml`, as a tree of optional blocks. Nothing is decided here: defaults stand in `config.rs`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use farebox_core::lease::OnLost;
 use serde::{Deserialize, Deserializer};
 
+use super::tariff::Price;
 use super::value::{
     BootGrace, ByService, Connections, Currency, DeliveryTimeout, Driver, HostPort, LeaseTtl,
     LogFormat, LogLevel, Money, MoneyAboveZero, OptionalWebUrl, Percent, SampleRatio, ServerName,
@@ -99,7 +101,7 @@ pub(crate) struct Redis {
 pub(crate) struct Billing {
     pub(crate) currency: Option<Text<Currency>>,
     pub(crate) time_zone: Option<Text<chrono_tz::Tz>>,
-    pub(crate) prices: Option<ByService<Money>>,
+    pub(crate) prices: Option<BTreeMap<String, Price>>,
     pub(crate) free_quotas: Option<ByService<Units>>,
     pub(crate) balance_low_threshold: Option<Text<Money>>,
     pub(crate) quota_low_percent_threshold: Option<Text<Percent>>,

@@ -86,8 +86,8 @@ fn a_price_is_taken_from_its_text_digit_by_digit() {
         ("010", 10_000_000_000),
     ] {
         let config = config(&SMALL.replace("0.001", text));
-        let price = config.billing.prices.values().next().copied();
-        assert_eq!(price, Some(Nanos::new(nanos)), "{text}");
+        let price = config.billing.prices.values().next();
+        assert_eq!(price, Some(&Tariff::flat(Nanos::new(nanos))), "{text}");
     }
 }
 
@@ -254,7 +254,7 @@ fn the_environment_overrides_any_key_and_is_named_in_errors() {
     ]);
     let config = Config::parse(SMALL, &environment).unwrap();
     assert_eq!(config.server.admin.port(), 0);
-    let prices: Vec<_> = config.billing.prices.values().map(Nanos::to_string).collect();
+    let prices: Vec<_> = config.billing.prices.values().map(Tariff::to_string).collect();
     assert_eq!(prices, ["0.05", "0.01"]);
     assert_eq!(config.database.source.to_string(), "farebox@tcp(db:3306)/other");
 

@@ -55,6 +55,8 @@ pub(crate) struct NewRecord {
     pub(crate) epoch: Option<u64>,
     pub(crate) seq: Option<u64>,
     pub(crate) month: String,
+    /// The first record of the call, where its units have several prices.
+    pub(crate) part_of: Option<String>,
     /// Text for [`JSON_TABLE`](crate::store).
     pub(crate) created_at: String,
 }
@@ -178,10 +180,10 @@ pub(crate) async fn insert(
     sqlx::query(
         "INSERT INTO billing_record
            (billing_record_id, user_id, service_name, type, amount, owed, count, free_units, paid_units, unit_price,
-            price_version_id, source, lease_id, journal_line, gateway_id, epoch, seq, reset_month, created_at)
+            price_version_id, source, lease_id, journal_line, gateway_id, epoch, seq, reset_month, part_of, created_at)
          SELECT new.id, new.account, new.service, new.payment, new.amount, new.owed, new.count, new.free_units,
                 new.paid_units, new.unit_price, new.price_version, new.source, new.lease, new.journal_line, new.gateway,
-                new.epoch, new.seq, new.month, new.created_at
+                new.epoch, new.seq, new.month, new.part_of, new.created_at
          FROM JSON_TABLE(?, '$[*]' COLUMNS (
            id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.id',
            account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account',
@@ -201,6 +203,7 @@ pub(crate) async fn insert(
            epoch BIGINT PATH '$.epoch',
            seq BIGINT UNSIGNED PATH '$.seq',
            month CHAR(7) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.month',
+           part_of VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.part_of',
            created_at DATETIME(3) PATH '$.created_at'
          )) AS new",
     )
@@ -221,6 +224,9 @@ pub(crate) struct Charged {
     pub(crate) units: Split,
     pub(crate) refunded: Split,
     pub(crate) unit_price: Option<Nanos>,
+    pub(crate) price_version: Option<i64>,
+    /// The first record of the call, where its units have several prices.
+    pub(crate) part_of: Option<String>,
 }
 
 /// Whose records these are, as far as they exist.
@@ -249,32 +255,58 @@ pub(crate) async fn find(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(
-        "SELECT billing_record.billing_record_id, billing_record.user_id, billing_record.service_name,
-                billing_record.reset_month, billing_record.free_units, billing_record.paid_units,
-                billing_record.free_refunded, billing_record.paid_refunded, billing_record.unit_price
-         FROM JSON_TABLE(?, '$[*]' COLUMNS (
+    let sql = format!(
+        "SELECT {CHARGED} FROM JSON_TABLE(?, '$[*]' COLUMNS (
            id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
          )) AS wanted
-         STRAIGHT_JOIN billing_record ON billing_record.billing_record_id = wanted.id",
-    )
-    .bind(json(&ids))
-    .fetch_all(connection)
-    .await?;
-    read_all(&rows, on_corrupt, |row| {
-        let columns = Columns::new(row, TABLE, "billing_record_id");
-        let split = |free, paid| -> Result<Split, StoreError> {
-            Ok(Split { free: columns.units(free)?, paid: columns.units(paid)? })
-        };
-        Ok(Charged {
-            id: columns.text("billing_record_id")?,
-            account: columns.name("user_id")?,
-            service: columns.name("service_name")?,
-            month: columns.text_or_null("reset_month")?,
-            units: split("free_units", "paid_units")?,
-            refunded: split("free_refunded", "paid_refunded")?,
-            unit_price: columns.nanos_or_null("unit_price")?,
-        })
+         STRAIGHT_JOIN billing_record ON billing_record.billing_record_id = wanted.id"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(json(&ids)).fetch_all(connection).await?;
+    read_all(&rows, on_corrupt, read_charged)
+}
+
+/// Reads the other charges of the calls that these are the first records of. They were written in the same moment.
+pub(crate) async fn find_parts(
+    connection: &mut MySqlConnection,
+    first: &[&str],
+    on_corrupt: OnCorrupt,
+) -> Result<Vec<Charged>, StoreError> {
+    if first.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT {CHARGED} FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           id VARCHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
+         )) AS wanted
+         STRAIGHT_JOIN billing_record AS first ON first.billing_record_id = wanted.id
+         STRAIGHT_JOIN billing_record
+           ON billing_record.user_id = first.user_id AND billing_record.created_at = first.created_at
+          AND billing_record.part_of = first.billing_record_id
+         WHERE billing_record.billing_record_id <> first.billing_record_id"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(json(&first)).fetch_all(connection).await?;
+    read_all(&rows, on_corrupt, read_charged)
+}
+
+const CHARGED: &str = "billing_record.billing_record_id, billing_record.user_id, billing_record.service_name, \
+     billing_record.reset_month, billing_record.free_units, billing_record.paid_units, billing_record.free_refunded, \
+     billing_record.paid_refunded, billing_record.unit_price, billing_record.price_version_id, billing_record.part_of";
+
+fn read_charged(row: &MySqlRow) -> Result<Charged, StoreError> {
+    let columns = Columns::new(row, TABLE, "billing_record_id");
+    let split = |free, paid| -> Result<Split, StoreError> {
+        Ok(Split { free: columns.units(free)?, paid: columns.units(paid)? })
+    };
+    Ok(Charged {
+        id: columns.text("billing_record_id")?,
+        account: columns.name("user_id")?,
+        service: columns.name("service_name")?,
+        month: columns.text_or_null("reset_month")?,
+        units: split("free_units", "paid_units")?,
+        refunded: split("free_refunded", "paid_refunded")?,
+        unit_price: columns.nanos_or_null("unit_price")?,
+        price_version: columns.integer_or_null("price_version_id")?,
+        part_of: columns.text_or_null("part_of")?,
     })
 }
 

@@ -10,6 +10,8 @@
 //! | `usage.rs` | M3: usage and its billing records |
 //! | `ledger.rs` | M5: entries and balances |
 //! | `orders.rs` | M6: orders and their refunds |
+//! | `prices.rs` | M7: the price book |
+//! | `tiers.rs` | M1: units of graduated prices |
 
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
@@ -22,6 +24,8 @@ mod calls;
 mod claims;
 mod ledger;
 mod orders;
+mod prices;
+mod tiers;
 mod usage;
 
 /// A rule over the rows.
@@ -55,7 +59,8 @@ pub(crate) struct Violation {
 
 /// Every rule.
 pub(crate) fn rules() -> impl Iterator<Item = &'static Rule> {
-    [claims::RULES, calls::RULES, usage::RULES, ledger::RULES, orders::RULES].into_iter().flatten()
+    let money = [claims::RULES, calls::RULES, usage::RULES, ledger::RULES];
+    money.into_iter().chain([orders::RULES, prices::RULES, tiers::RULES]).flatten()
 }
 
 /// Counts what a rule covers and names what breaks it.
@@ -141,7 +146,7 @@ mod tests {
     #[test]
     fn every_rule_has_a_name_of_its_own_and_can_be_asked_of_some_accounts() {
         let names: BTreeSet<&str> = rules().map(|rule| rule.name).collect();
-        assert_eq!((names.len(), rules().count()), (32, 32));
+        assert_eq!((names.len(), rules().count()), (37, 37));
         for rule in rules() {
             assert!(rule.name.starts_with(&rule.id.to_lowercase()), "{}", rule.name);
             for text in [rule.count, rule.violations] {

@@ -8,7 +8,7 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use farebox_core::grant::Split;
-use farebox_core::id::{AccountId, GatewayId};
+use farebox_core::id::{AccountId, GatewayId, ServiceName};
 use farebox_core::lease::Lease;
 use farebox_core::money::Nanos;
 use farebox_core::wire::{LeaseKey, Recall};
@@ -58,6 +58,8 @@ pub(crate) struct NewLease {
     pub(crate) open_key: [u8; 32],
     pub(crate) price: Nanos,
     pub(crate) price_version: Option<i64>,
+    /// Whether its paid units count in a tier.
+    pub(crate) is_counted: bool,
     pub(crate) month: String,
     pub(crate) granted: Split,
     pub(crate) not_after: Option<DateTime<Utc>>,
@@ -74,6 +76,8 @@ pub(crate) struct StoredLease {
     pub(crate) key: LeaseKey,
     pub(crate) price: Nanos,
     pub(crate) price_version: Option<i64>,
+    /// Whether its paid units count in a tier.
+    pub(crate) is_counted: bool,
     pub(crate) month: String,
     pub(crate) units: Lease,
     /// The billing record that charged what was lost.
@@ -87,6 +91,8 @@ pub(crate) struct StoredLease {
     pub(crate) renewed_at: DateTime<Utc>,
     /// Whether its gateway has ever named it.
     pub(crate) is_named: bool,
+    /// Whether another lease of the key follows it, at another price. It holds what it has until its gateway reports.
+    pub(crate) is_followed: bool,
 }
 
 const COLUMNS: &str = "lease.lease_id, lease.gateway_id, CAST(lease.epoch AS UNSIGNED) AS epoch, lease.user_id, \
@@ -94,7 +100,9 @@ const COLUMNS: &str = "lease.lease_id, lease.gateway_id, CAST(lease.epoch AS UNS
      lease.paid_granted, lease.free_used, lease.paid_used, lease.free_returned, lease.paid_returned, lease.free_lost, \
      lease.paid_lost, lease.untold_lost, lease.lost_record_id, lease.late_used, \
      lease.in_flight, lease.state, lease.recall, lease.not_after, lease.reclaim_at, \
-     lease.renewed_at, lease.is_named";
+     lease.renewed_at, lease.is_named, (lease.state = 'open' AND lease.open_key IS NULL) AS is_followed, \
+     EXISTS (SELECT 1 FROM tier_usage WHERE tier_usage.user_id = lease.user_id \
+       AND tier_usage.price_version_id = lease.price_version_id AND tier_usage.reset_month = lease.reset_month) AS is_counted";
 
 fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
     let columns = Columns::new(row, TABLE, "lease_id");
@@ -110,6 +118,7 @@ fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
         key: read_key(&columns)?,
         price: columns.nanos("price")?,
         price_version: columns.integer_or_null("price_version_id")?,
+        is_counted: columns.integer("is_counted")? != 0,
         month: columns.text("reset_month")?,
         units: Lease {
             granted: split("free_granted", "paid_granted")?,
@@ -128,6 +137,7 @@ fn read(row: &MySqlRow) -> Result<StoredLease, StoreError> {
         reclaim_at: columns.time("reclaim_at")?,
         renewed_at: columns.time("renewed_at")?,
         is_named: columns.flag("is_named")?,
+        is_followed: columns.integer("is_followed")? != 0,
     })
 }
 
@@ -257,6 +267,7 @@ struct LeaseUpdate<'a> {
     reclaim_at: String,
     renewed_at: String,
     is_named: u8,
+    is_followed: u8,
 }
 
 /// Writes what changed on leases whose accounts are locked.
@@ -288,6 +299,7 @@ pub(crate) async fn update(
             reclaim_at: time_text(lease.reclaim_at),
             renewed_at: time_text(lease.renewed_at),
             is_named: lease.is_named.into(),
+            is_followed: lease.is_followed.into(),
         })
         .collect();
     let changed = sqlx::query(
@@ -309,7 +321,8 @@ pub(crate) async fn update(
            recall TINYINT PATH '$.recall',
            reclaim_at DATETIME(3) PATH '$.reclaim_at',
            renewed_at DATETIME(3) PATH '$.renewed_at',
-           is_named TINYINT PATH '$.is_named'
+           is_named TINYINT PATH '$.is_named',
+           is_followed TINYINT PATH '$.is_followed'
          )) AS new
          STRAIGHT_JOIN lease ON lease.lease_id = new.id
          SET lease.free_granted = new.free_granted, lease.paid_granted = new.paid_granted,
@@ -317,7 +330,7 @@ pub(crate) async fn update(
              lease.free_returned = new.free_returned, lease.paid_returned = new.paid_returned,
              lease.free_lost = new.free_lost, lease.paid_lost = new.paid_lost,
              lease.untold_lost = new.untold_lost, lease.lost_record_id = new.lost_record, lease.late_used = new.late_used, lease.in_flight = new.in_flight,
-             lease.open_key = IF(new.state = 'open', lease.open_key, NULL),
+             lease.open_key = IF(new.state = 'open' AND new.is_followed = 0, lease.open_key, NULL),
              lease.state = new.state, lease.recall = new.recall, lease.reclaim_at = new.reclaim_at,
              lease.renewed_at = new.renewed_at, lease.is_named = GREATEST(lease.is_named, new.is_named),
              lease.updated_at = UTC_TIMESTAMP(3)",
@@ -376,39 +389,55 @@ pub(crate) async fn recall_older_epochs(
     Ok(())
 }
 
-/// Ends the time of the open leases of a price version, and recalls them.
-pub(crate) async fn end_price_version(
-    connection: &mut MySqlConnection,
-    price_version: i64,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE lease SET recall = 1, not_after = LEAST(COALESCE(not_after, ?), ?)
-         WHERE state = 'open' AND price_version_id = ?",
-    )
-    .bind(now)
-    .bind(now)
-    .bind(price_version)
-    .execute(connection)
-    .await?;
-    Ok(())
+/// Leases that a change of prices is about: all of them at a price of the book.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Priced<'a> {
+    /// Those at this price version, one of its tiers.
+    At(&'a [i64]),
+    /// Those of one account for one service, whatever price they are at.
+    Of(&'a AccountId, &'a ServiceName),
 }
 
-/// Bounds the time of the open leases of a price version by a moment to come. They are used until then.
-pub(crate) async fn bound_price_version(
+/// Ends the time of open leases, and recalls them.
+pub(crate) async fn end_price(
     connection: &mut MySqlConnection,
-    price_version: i64,
+    priced: Priced<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    bound(connection, "recall = 1, ", priced, now).await
+}
+
+/// Bounds the time of open leases by a moment to come. They are used until then.
+pub(crate) async fn bound_price(
+    connection: &mut MySqlConnection,
+    priced: Priced<'_>,
     until: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE lease SET not_after = LEAST(COALESCE(not_after, ?), ?)
-         WHERE state = 'open' AND price_version_id = ?",
-    )
-    .bind(until)
-    .bind(until)
-    .bind(price_version)
-    .execute(connection)
-    .await?;
+    bound(connection, "", priced, until).await
+}
+
+async fn bound(
+    connection: &mut MySqlConnection,
+    besides: &'static str,
+    priced: Priced<'_>,
+    until: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let of = match priced {
+        Priced::At(_) => {
+            "price_version_id IN (SELECT id FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT PATH '$')) AS tier)"
+        }
+        Priced::Of(..) => "user_id = ? AND service_name = ? AND route_price IS NULL",
+    };
+    let sql = format!(
+        "UPDATE lease SET {besides}not_after = LEAST(COALESCE(not_after, ?), ?) WHERE state = 'open' AND {of}"
+    );
+    // Fixed texts are put in, and nothing of a user's.
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(until).bind(until);
+    let query = match priced {
+        Priced::At(versions) => query.bind(json(&versions)),
+        Priced::Of(account, service) => query.bind(account.as_str()).bind(service.as_str()),
+    };
+    query.execute(connection).await?;
     Ok(())
 }
 

@@ -5,103 +5,222 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
-use farebox_core::id::ServiceName;
+use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::money::Nanos;
+use farebox_core::tariff::{Tariff, Tier};
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
 
 use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, decimal, json, read_all};
 
+const TABLE: &str = "price_version";
+
 /// A price of a service and its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PriceVersion {
-    pub(crate) id: i64,
+    /// A row for each tier, in order.
+    pub(crate) ids: Vec<i64>,
     pub(crate) service: ServiceName,
     /// `book` or `route`.
     pub(crate) source: String,
-    pub(crate) price: Nanos,
+    /// Whose price; `None` for everybody's.
+    pub(crate) account: Option<AccountId>,
+    pub(crate) tariff: Tariff,
     /// `configuration` or `operator`.
     pub(crate) set_by: String,
     pub(crate) effective_from: DateTime<Utc>,
     pub(crate) effective_to: Option<DateTime<Utc>>,
 }
 
-fn read(row: &MySqlRow) -> Result<PriceVersion, StoreError> {
-    let columns = Columns::new(row, "price_version", "price_version_id");
-    Ok(PriceVersion {
+impl PriceVersion {
+    /// Whether it holds at `at`: it begins then or before, and ends later.
+    pub(crate) fn holds(&self, at: DateTime<Utc>) -> bool {
+        self.effective_from <= at && self.effective_to.is_none_or(|end| at < end)
+    }
+
+    /// Whether it holds at any moment at all. One that was withdrawn before it began does not.
+    pub(crate) fn ever_holds(&self) -> bool {
+        self.effective_to != Some(self.effective_from)
+    }
+}
+
+const COLUMNS: &str = "price_version.price_version_id, price_version.service_name, price_version.source, price_version.user_id, \
+     price_version.price, price_version.rate_id, price_version.units_from, price_version.units_to, price_version.set_by, \
+     price_version.effective_from, price_version.effective_to";
+
+/// A row: one tier.
+struct Row {
+    version: PriceVersion,
+    rate: String,
+    id: i64,
+    from: u64,
+    tier: Tier,
+}
+
+fn read(row: &MySqlRow) -> Result<Row, StoreError> {
+    let columns = Columns::new(row, TABLE, "price_version_id");
+    let everybody = columns.text("user_id")?.is_empty();
+    let up_to = columns.integer_or_null("units_to")?.map(u64::try_from).transpose();
+    let price = columns.nanos("price")?;
+    Ok(Row {
+        version: PriceVersion {
+            ids: Vec::new(),
+            service: columns.name("service_name")?,
+            source: columns.text("source")?,
+            account: if everybody { None } else { Some(columns.name("user_id")?) },
+            tariff: Tariff::flat(price),
+            set_by: columns.text("set_by")?,
+            effective_from: columns.time("effective_from")?,
+            effective_to: columns.time_or_null("effective_to")?,
+        },
+        rate: columns.text("rate_id")?,
         id: columns.integer("price_version_id")?,
-        service: columns.name("service_name")?,
-        source: columns.text("source")?,
-        price: columns.nanos("price")?,
-        set_by: columns.text("set_by")?,
-        effective_from: columns.time("effective_from")?,
-        effective_to: columns.time_or_null("effective_to")?,
+        from: columns.units("units_from")?,
+        tier: Tier { up_to: up_to.map_err(|_| columns.corrupt("units_to"))?, price },
     })
 }
 
-/// Every version, by service, the newest first.
-pub(crate) async fn all(connection: &mut MySqlConnection) -> Result<Vec<PriceVersion>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT price_version_id, service_name, source, price, set_by, effective_from, effective_to FROM price_version
-         ORDER BY service_name, source, effective_from DESC, price_version_id DESC",
-    )
-    .fetch_all(connection)
-    .await?;
-    read_all(&rows, OnCorrupt::Fail, read)
+/// The versions that rows are of. Rows of one price follow each other: they were written together, and a timeline is written
+/// by one transaction at a time.
+fn read_versions(
+    rows: &[MySqlRow],
+    on_corrupt: OnCorrupt,
+) -> Result<Vec<PriceVersion>, StoreError> {
+    let rows = read_all(rows, on_corrupt, read)?;
+    let is_together = |one: &Row, other: &Row| !one.rate.is_empty() && one.rate == other.rate;
+    let versions = rows.chunk_by(is_together).map(|rows| {
+        let mut tiers: Vec<&Row> = rows.iter().collect();
+        tiers.sort_by_key(|row| row.from);
+        version_of(&tiers)
+    });
+    let readable = versions.filter(|read| on_corrupt == OnCorrupt::Fail || read.is_ok());
+    readable.collect()
 }
 
-/// The price book in force at `now`.
+fn version_of(tiers: &[&Row]) -> Result<PriceVersion, StoreError> {
+    let corrupt = |id: i64| {
+        let (table, column) = (TABLE, "units_to");
+        StoreError::Corrupt { table, column, key: id.to_string() }
+    };
+    let [first, ..] = tiers else { return Err(corrupt(0)) };
+    let begins = [0].into_iter().chain(tiers.iter().filter_map(|row| row.tier.up_to));
+    let is_whole = tiers.iter().map(|row| row.from).eq(begins);
+    let tariff = Tariff::graduated(tiers.iter().map(|row| row.tier).collect());
+    let tariff = tariff.ok().filter(|_| is_whole).ok_or_else(|| corrupt(first.id))?;
+    Ok(PriceVersion {
+        ids: tiers.iter().map(|row| row.id).collect(),
+        tariff,
+        ..first.version.clone()
+    })
+}
+
+/// Every version, by service, everybody's before those of single accounts, the newest first.
+pub(crate) async fn all(connection: &mut MySqlConnection) -> Result<Vec<PriceVersion>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM price_version
+         ORDER BY service_name, source, user_id, effective_from DESC, price_version_id DESC"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    read_versions(&rows, OnCorrupt::Fail)
+}
+
+/// Everybody's prices in force at `now`.
 pub(crate) async fn book(
     connection: &mut MySqlConnection,
     now: DateTime<Utc>,
     on_corrupt: OnCorrupt,
 ) -> Result<Vec<PriceVersion>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT price_version_id, service_name, source, price, set_by, effective_from, effective_to FROM price_version
-         WHERE source = 'book' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
-         ORDER BY effective_from, price_version_id",
-    )
-    .bind(now)
-    .bind(now)
-    .fetch_all(connection)
-    .await?;
-    read_all(&rows, on_corrupt, read)
+    let sql = format!(
+        "SELECT {COLUMNS} FROM price_version
+         WHERE source = 'book' AND user_id = '' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
+         ORDER BY effective_from, price_version_id"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(now).bind(now).fetch_all(connection).await?;
+    read_versions(&rows, on_corrupt)
 }
 
-/// What the price book says at `now` about these services; a row of another service disturbs nobody.
+/// Whose price of which service is looked for; no account for everybody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) service: &'a ServiceName,
+    pub(crate) account: &'a str,
+}
+
+/// What the price book says from `now` on about these: what holds and what is to come. A row of another service or account
+/// disturbs nobody.
 pub(crate) async fn book_of(
     connection: &mut MySqlConnection,
-    services: &BTreeSet<&ServiceName>,
+    wanted: &BTreeSet<Wanted<'_>>,
     now: DateTime<Utc>,
     on_corrupt: OnCorrupt,
 ) -> Result<Vec<PriceVersion>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT price_version_id, service_name, source, price, set_by, effective_from, effective_to
-         FROM JSON_TABLE(?, '$[*]' COLUMNS (
-           service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$'
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.service',
+           account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account'
          )) AS wanted
-         STRAIGHT_JOIN price_version ON service_name = wanted.service
-         WHERE source = 'book' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
-         ORDER BY effective_from, price_version_id",
-    )
-    .bind(json(services))
-    .bind(now)
-    .bind(now)
-    .fetch_all(connection)
-    .await?;
-    read_all(&rows, on_corrupt, read)
+         STRAIGHT_JOIN price_version FORCE INDEX (uk_price_version)
+           ON price_version.service_name = wanted.service AND price_version.source = 'book'
+          AND price_version.user_id = wanted.account
+         WHERE price_version.effective_to IS NULL OR ? < price_version.effective_to
+         ORDER BY price_version.effective_from, price_version.price_version_id"
+    );
+    let rows =
+        sqlx::query(AssertSqlSafe(sql)).bind(json(wanted)).bind(now).fetch_all(connection).await?;
+    read_versions(&rows, on_corrupt)
 }
 
-/// The services whose price in the book an operator has ever set.
+/// How the versions of a service are locked: those of everybody and of one account that hold or are to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Nobody changes them until the transaction ends.
+    Share,
+    /// Nobody makes a lease by them either.
+    Change,
+}
+
+/// Reads what the book says from `now` on about a service, for everybody and for one account, and locks it.
+pub(crate) async fn lock(
+    connection: &mut MySqlConnection,
+    account: &AccountId,
+    service: &ServiceName,
+    now: DateTime<Utc>,
+    lock: Lock,
+) -> Result<Vec<PriceVersion>, StoreError> {
+    let lock = match lock {
+        Lock::Share => "LOCK IN SHARE MODE",
+        Lock::Change => "FOR UPDATE",
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM price_version FORCE INDEX (uk_price_version)
+         WHERE service_name = ? AND source = 'book' AND user_id IN ('', ?)
+           AND (effective_to IS NULL OR ? < effective_to)
+         ORDER BY effective_from, price_version_id {lock}"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(service.as_str())
+        .bind(account.as_str())
+        .bind(now)
+        .fetch_all(connection)
+        .await?;
+    read_versions(&rows, OnCorrupt::Fail)
+}
+
+/// The services whose price for everybody an operator has ever set.
 pub(crate) async fn set_by_operators(
     connection: &mut MySqlConnection,
 ) -> Result<BTreeSet<ServiceName>, StoreError> {
     let rows = sqlx::query(
-        "SELECT DISTINCT service_name FROM price_version WHERE source = 'book' AND set_by = 'operator'",
+        "SELECT DISTINCT service_name FROM price_version
+         WHERE source = 'book' AND user_id = '' AND set_by = 'operator'",
     )
     .fetch_all(connection)
     .await?;
-    let service =
-        |row: &MySqlRow| Columns::new(row, "price_version", "service_name").name("service_name");
+    let service = |row: &MySqlRow| Columns::new(row, TABLE, "service_name").name("service_name");
     Ok(read_all(&rows, OnCorrupt::Fail, service)?.into_iter().collect())
 }
 
@@ -109,45 +228,62 @@ pub(crate) async fn set_by_operators(
 #[derive(Debug)]
 pub(crate) struct NewVersion<'a> {
     pub(crate) service: &'a ServiceName,
-    pub(crate) price: Nanos,
+    /// Whose price; `None` for everybody's.
+    pub(crate) account: Option<&'a AccountId>,
+    pub(crate) tariff: &'a Tariff,
+    /// What the rows of several tiers share.
+    pub(crate) rate: String,
     pub(crate) set_by: &'static str,
     pub(crate) from: DateTime<Utc>,
     pub(crate) until: Option<DateTime<Utc>>,
 }
 
-/// Adds a version to the book. One that was withdrawn before it began comes back.
+/// Adds a version to the book. One of a single tier that was withdrawn before it began comes back.
 pub(crate) async fn open_book(
     connection: &mut MySqlConnection,
     new: &NewVersion<'_>,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO price_version (service_name, source, price, set_by, effective_from, effective_to)
-         VALUES (?, 'book', ?, ?, ?, ?)
-         ON DUPLICATE KEY UPDATE set_by = ?, effective_to = ?",
-    )
-    .bind(new.service.as_str())
-    .bind(decimal(new.price))
-    .bind(new.set_by)
-    .bind(new.from)
-    .bind(new.until)
-    .bind(new.set_by)
-    .bind(new.until)
-    .execute(connection)
-    .await?;
+    let tiers = new.tariff.tiers();
+    let rate = if tiers.len() == 1 { "" } else { new.rate.as_str() };
+    let mut units_from = 0;
+    for &Tier { up_to, price } in tiers {
+        sqlx::query(
+            "INSERT INTO price_version
+               (service_name, source, user_id, price, rate_id, units_from, units_to, set_by, effective_from, effective_to)
+             VALUES (?, 'book', ?, ?, ?, ?, ?, ?, ?, ?)
+             ON DUPLICATE KEY UPDATE set_by = ?, effective_to = ?",
+        )
+        .bind(new.service.as_str())
+        .bind(new.account.map_or("", AccountId::as_str))
+        .bind(decimal(price))
+        .bind(rate)
+        .bind(units_from)
+        .bind(up_to)
+        .bind(new.set_by)
+        .bind(new.from)
+        .bind(new.until)
+        .bind(new.set_by)
+        .bind(new.until)
+        .execute(&mut *connection)
+        .await?;
+        units_from = up_to.unwrap_or(units_from);
+    }
     Ok(())
 }
 
 /// Ends a version. One that ends as it begins never holds.
 pub(crate) async fn close(
     connection: &mut MySqlConnection,
-    id: i64,
+    version: &PriceVersion,
     at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE price_version SET effective_to = ? WHERE price_version_id = ?")
-        .bind(at)
-        .bind(id)
-        .execute(connection)
-        .await?;
+    for id in &version.ids {
+        sqlx::query("UPDATE price_version SET effective_to = ? WHERE price_version_id = ?")
+            .bind(at)
+            .bind(id)
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 
@@ -181,14 +317,13 @@ async fn find_route(
     price: Nanos,
 ) -> Result<Option<i64>, StoreError> {
     let row = sqlx::query(
-        "SELECT price_version_id FROM price_version WHERE service_name = ? AND source = 'route' AND price = ?",
+        "SELECT price_version_id FROM price_version
+         WHERE service_name = ? AND source = 'route' AND user_id = '' AND price = ?",
     )
     .bind(service.as_str())
     .bind(decimal(price))
     .fetch_optional(connection)
     .await?;
-    row.map(|row| {
-        Columns::new(&row, "price_version", "price_version_id").integer("price_version_id")
-    })
-    .transpose()
+    row.map(|row| Columns::new(&row, TABLE, "price_version_id").integer("price_version_id"))
+        .transpose()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use farebox_core::id::AccountId;
 use farebox_core::money::Nanos;
+use farebox_core::tariff::Tariff;
 use farebox_core::wire::{
     Grant, JournalReport, LeaseKey, Refusal, Report, SyncReply, SyncRequest, Want,
 };
@@ -31,7 +32,7 @@ pub(crate) fn settings(free_quotas: &[(&str, u64)], prices: &[(&str, &str)]) -> 
             .collect(),
         prices: prices
             .iter()
-            .map(|&(service, price)| (service.parse().unwrap(), nanos(price)))
+            .map(|&(service, price)| (service.parse().unwrap(), Tariff::flat(nanos(price))))
             .collect::<BTreeMap<_, _>>(),
         recharge_max: "999999.99".parse().unwrap(),
         lease_ttl: Duration::from_secs(10),
@@ -147,6 +148,7 @@ impl Fixture {
             "lease",
             "journal_line",
             "price_version",
+            "tier_usage",
         ];
         self.database
             .dump(

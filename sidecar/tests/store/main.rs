@@ -32,5 +32,6 @@ mod standing;
 mod stories;
 mod tokens;
 mod takeover;
+mod tiers;
 mod views;
 mod warm;

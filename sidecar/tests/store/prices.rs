@@ -1,9 +1,17 @@
 //! The price book and prices that routes name.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use farebox_core::wire::{LeaseKey, Want};
-use farebox_sidecar::app::{PriceChange, PricesError, Repriced};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
+use farebox_core::tariff::Tariff;
+use farebox_core::wire::{LeaseKey, Report, Want};
+use farebox_sidecar::app::{
+    NewPrice, PriceChange, PriceDifference, PriceView, PricesError, Repriced,
+};
+use sqlx::Executor as _;
+
+use crate::calls::deduct;
 use crate::fixture::{Fixture, key, nanos, used, want};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,19 +90,30 @@ async fn a_route_may_name_its_own_price() {
 }
 
 /// A change of prices, as a file or a request says it.
-fn change(prices: &[(&str, &str)], effective: Option<DateTime<Utc>>) -> PriceChange {
-    let prices = prices.iter().map(|&(service, price)| (service.parse().unwrap(), nanos(price)));
-    PriceChange { prices: prices.collect(), effective }
+pub(crate) fn change(prices: &[(&str, &str)], effective: Option<DateTime<Utc>>) -> PriceChange {
+    let prices = prices
+        .iter()
+        .map(|&(service, price)| (service.parse().unwrap(), Tariff::flat(nanos(price))));
+    PriceChange { prices: prices.collect(), effective, ..PriceChange::default() }
+}
+
+/// What one account is to pay for one service.
+fn own(account: &str, service: &str, price: &str, effective: Option<DateTime<Utc>>) -> PriceChange {
+    let price =
+        if price == "book" { NewPrice::Book } else { NewPrice::Price(Tariff::flat(nanos(price))) };
+    let prices = BTreeMap::from([(service.parse().unwrap(), price)]);
+    let accounts = BTreeMap::from([(account.parse().unwrap(), prices)]);
+    PriceChange { accounts, effective, ..PriceChange::default() }
 }
 
 /// The database's time, some seconds from now.
-async fn in_seconds(farebox: &Fixture, seconds: i64) -> DateTime<Utc> {
+pub(crate) async fn in_seconds(farebox: &Fixture, seconds: i64) -> DateTime<Utc> {
     let now = farebox.database.rows("SELECT CAST(UTC_TIMESTAMP(3) AS CHAR)").await;
     format!("{}Z", now[0].replace(' ', "T")).parse::<DateTime<Utc>>().unwrap()
         + TimeDelta::seconds(seconds)
 }
 
-async fn apply(farebox: &Fixture, change: &PriceChange) -> Result<usize, PricesError> {
+pub(crate) async fn apply(farebox: &Fixture, change: &PriceChange) -> Result<usize, PricesError> {
     farebox.app.apply_prices(change, "test", "tests").await.map(|plan| plan.changes.len())
 }
 
@@ -142,14 +161,14 @@ async fn a_change_to_come_bounds_leases_that_stand_and_leases_that_are_made() {
     let crossing = "SELECT lease_id FROM lease JOIN price_version USING (price_version_id)
                     WHERE not_after IS NULL OR effective_to IS NULL OR effective_to < not_after";
     assert_eq!(farebox.database.rows(crossing).await, Vec::<String>::new());
-    // One that escaped, because it was made while the change was, is replaced when it is to grow.
+    // One that escaped, whyever, is replaced when it is to grow.
     farebox.database.run("UPDATE lease SET not_after = not_after + INTERVAL 1 DAY").await;
     let next = edge.want(want("u", "asset", 10, 10)).await.unwrap();
     assert_ne!(next.lease, standing.lease);
 
     let held = farebox.app.prices_at(at).await.unwrap();
-    assert_eq!((held[0].active, held[0].price), (true, nanos("0.002")));
-    assert_eq!((held[1].active, held[1].price), (false, nanos("0.001")));
+    assert_eq!((held[0].active, held[0].price.to_string()), (true, "0.002".to_owned()));
+    assert_eq!((held[1].active, held[1].price.to_string()), (false, "0.001".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,6 +180,9 @@ async fn a_change_that_cannot_be_is_refused_with_field_value_and_remedy() {
         (change(&[("typo", "1")], None), "prices.typo: farebox.yaml names no such service"),
         (change(&[("asset", "-1")], None), "prices.asset is -1: negative; write 0 or more"),
         (change(&[("asset", "1")], Some(past)), "write now or a moment to come"),
+        (own("u", "typo", "1", None), "accounts.u.typo: farebox.yaml names no such service"),
+        (own("u", "asset", "-1", None), "accounts.u.asset is -1: negative; write 0 or more"),
+        (own("u", "asset", "1", Some(past)), "write now or a moment to come"),
     ] {
         let told = apply(&farebox, &change).await.unwrap_err().to_string();
         assert!(told.contains(expected), "{told}");
@@ -218,14 +240,220 @@ async fn a_plan_prices_last_months_usage_again_and_changes_nothing() {
     let books = farebox.books().await;
     let dearer = change(&[("asset", "0.0015")], None);
     let (plan, last_month) = farebox.app.plan_prices(&dearer).await.unwrap();
-    assert_eq!((plan.changes[0].from, plan.changes[0].to), (Some(nanos("0.001")), nanos("0.0015")));
-    let text = |rows: &[Repriced]| -> Vec<String> {
-        let text = |row: &Repriced| {
-            format!("{} {} {} {}", row.name, row.earned, row.would_have_earned, row.difference)
-        };
-        rows.iter().map(text).collect()
-    };
-    assert_eq!(text(&last_month.services), ["asset 1.01 1.515 0.505"]);
-    assert_eq!(text(&last_month.accounts), ["many 1 1.5 0.5", "few 0.01 0.015 0.005"]);
+    let price = |text| NewPrice::Price(Tariff::flat(nanos(text)));
+    let PriceDifference { from, to, .. } = plan.changes[0].clone();
+    assert_eq!((from, to), (Some(price("0.001")), price("0.0015")));
+    assert_eq!(repriced(&last_month.services), ["asset 1.01 1.515 0.505"]);
+    assert_eq!(repriced(&last_month.accounts), ["many 1 1.5 0.5", "few 0.01 0.015 0.005"]);
+    // The others would have paid what they did.
+    let cheaper = own("many", "asset", "0.0005", None);
+    let (_, last_month) = farebox.app.plan_prices(&cheaper).await.unwrap();
+    assert_eq!(repriced(&last_month.services), ["asset 1.01 0.51 -0.5"]);
+    assert_eq!(repriced(&last_month.accounts)[0], "many 1 0.5 -0.5");
     assert_eq!(farebox.books().await, books);
+
+    // Whoever has a price of the own is not touched by a change of everybody's, and is by one of it.
+    apply(&farebox, &cheaper).await.unwrap();
+    let (_, last_month) = farebox.app.plan_prices(&dearer).await.unwrap();
+    assert_eq!(repriced(&last_month.services), ["asset 1.01 1.015 0.005"]);
+    assert_eq!(repriced(&last_month.accounts), ["few 0.01 0.015 0.005", "many 1 1 0"]);
+    let back = PriceChange { prices: dearer.prices, ..own("many", "asset", "book", None) };
+    let (plan, last_month) = farebox.app.plan_prices(&back).await.unwrap();
+    assert_eq!(repriced(&last_month.accounts)[0], "many 1 1.5 0.5");
+    let PriceDifference { from, to, .. } = plan.changes[1].clone();
+    assert_eq!((from, to), (Some(price("0.0005")), NewPrice::Book));
+}
+
+fn repriced(rows: &[Repriced]) -> Vec<String> {
+    let text = |row: &Repriced| {
+        format!("{} {} {} {}", row.name, row.earned, row.would_have_earned, row.difference)
+    };
+    rows.iter().map(text).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_may_have_a_price_of_its_own_until_the_book_holds_for_it_again() {
+    let farebox = Fixture::new(&[], &[("asset", "0.1"), ("payment", "0.1")]).await;
+    // It need not exist yet.
+    assert_eq!(apply(&farebox, &own("acme", "asset", "0.05", None)).await.unwrap(), 1);
+    assert_eq!(apply(&farebox, &own("acme", "asset", "0.05", None)).await.unwrap(), 0);
+    for user in ["acme", "u"] {
+        farebox.credit(user, "10").await;
+    }
+    let paid = async |key: &str, user: &str, service: &str| {
+        let told = farebox.told(deduct(key, user, service, 2)).await;
+        told.split(' ').nth(5).unwrap().trim_end_matches(',').to_owned()
+    };
+    assert_eq!(paid("1", "acme", "asset").await, "0.1");
+    assert_eq!(paid("2", "acme", "payment").await, "0.2", "another service");
+    assert_eq!(paid("3", "u", "asset").await, "0.2", "another account");
+    let checked = farebox.checked("acme", "asset", 3).await;
+    assert_eq!(checked, "yes by balance, 0 free and 9.7 for 0.15");
+
+    // Neither a change of everybody's price nor a start of a sidecar touches it.
+    assert_eq!(apply(&farebox, &change(&[("asset", "0.3")], None)).await.unwrap(), 1);
+    farebox.sidecar(&[], &[("asset", "0.4"), ("payment", "0.1")]).await;
+    assert_eq!(paid("4", "acme", "asset").await, "0.1");
+    assert_eq!(paid("5", "u", "asset").await, "0.6");
+    assert_eq!(apply(&farebox, &own("acme", "asset", "book", None)).await.unwrap(), 1);
+    assert_eq!(apply(&farebox, &own("acme", "asset", "book", None)).await.unwrap(), 0);
+    assert_eq!(paid("6", "acme", "asset").await, "0.6");
+    let audited = "SELECT subject, before_json FROM audit_log WHERE action = 'prices.apply'
+                   ORDER BY audit_log_id";
+    assert_eq!(
+        farebox.database.rows(audited).await,
+        [r#"acme {"asset":"book"}"#, r#"price_book {"asset":"0.1"}"#, r#"acme {"asset":"0.05"}"#]
+    );
+    farebox.assert_sound().await;
+}
+
+impl Fixture {
+    /// Gives an account a price of its own, some seconds from now.
+    pub(crate) async fn give_price(&self, account: &str, service: &str, price: &str, seconds: i64) {
+        let at = in_seconds(self, seconds).await;
+        assert_eq!(apply(self, &own(account, service, price, Some(at))).await.unwrap(), 1);
+    }
+
+    /// Waits until so many statements wait for a row's lock.
+    async fn until_locked(&self, waiting: usize) {
+        let sql = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'
+                   AND trx_mysql_thread_id IN (SELECT id FROM information_schema.processlist WHERE db = DATABASE())";
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.database.rows(sql).await != [waiting.to_string()] {
+            assert!(Instant::now() < deadline, "nobody waits for a lock");
+            // MariaDB shows the same for as long as it is asked within a tenth of a second.
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    }
+}
+
+/// Two changes that meet a grant at its every step: for everybody, and for the account.
+fn changes() -> [PriceChange; 2] {
+    [change(&[("asset", "0.002")], None), own("u", "asset", "0.002", None)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_waits_for_a_lease_that_is_being_made_and_bounds_it() {
+    for change in changes() {
+        let farebox = Fixture::new(&[], &[("asset", "0.001")]).await;
+        farebox.credit("u", "1").await;
+        let mut edge = farebox.gateway("edge-1");
+        // The account and the gateway are known.
+        let first = edge.want(want("u", "asset", 1, 1)).await.unwrap().lease;
+        edge.report(Report { close: true, ..used(first, 0) }).await;
+        // The last row that a message writes: its transaction has made the lease by then.
+        let mut holder = farebox.database.pool.begin().await.unwrap();
+        holder.execute("SELECT * FROM gateway FOR UPDATE").await.unwrap();
+        let granted = tokio::spawn(async move { edge.want(want("u", "asset", 10, 10)).await });
+        farebox.until_locked(1).await;
+        let app = farebox.app.clone();
+        let applied = tokio::spawn(async move { app.apply_prices(&change, "test", "tests").await });
+        farebox.until_locked(2).await;
+        holder.commit().await.unwrap();
+        assert_eq!(applied.await.unwrap().unwrap().changes.len(), 1);
+        assert_eq!(granted.await.unwrap().unwrap().price, nanos("0.001"));
+        let open = "SELECT recall, not_after <= UTC_TIMESTAMP(3) FROM lease WHERE state = 'open'";
+        assert_eq!(farebox.database.rows(open).await, ["1 1"]);
+        farebox.assert_sound().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_read_the_book_before_a_change_reads_it_again() {
+    for (change, whose) in changes().iter().zip(["", "u"]) {
+        let farebox = Fixture::new(&[], &[("asset", "0.001")]).await;
+        farebox.credit("u", "1").await;
+        // Whoever changes prices has their rows.
+        let mut changing = farebox.database.pool.begin().await.unwrap();
+        changing.execute("SELECT * FROM price_version FOR UPDATE").await.unwrap();
+        let mut edge = farebox.gateway("edge-1");
+        let granted = tokio::spawn(async move { edge.want(want("u", "asset", 10, 10)).await });
+        // It has read the book, and is about to make a lease by it.
+        farebox.until_locked(1).await;
+        if whose.is_empty() {
+            let end = "UPDATE price_version SET effective_to = UTC_TIMESTAMP(3)";
+            changing.execute(end).await.unwrap();
+        }
+        let begin = format!(
+            "INSERT INTO price_version (service_name, source, user_id, price, effective_from)
+             SELECT 'asset', 'book', '{whose}', 0.002, COALESCE(MAX(effective_to), UTC_TIMESTAMP(3))
+             FROM price_version"
+        );
+        changing.execute(sqlx::AssertSqlSafe(begin)).await.unwrap();
+        changing.commit().await.unwrap();
+        assert_eq!(granted.await.unwrap().unwrap().price, nanos("0.002"), "{change:?}");
+        farebox.assert_sound().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_or_an_overlap_in_the_book_is_found() {
+    let farebox = Fixture::new(&[], &[("asset", "0.001"), ("payment", "0.002")]).await;
+    apply(&farebox, &change(&[("asset", "0.002")], None)).await.unwrap();
+    let later = in_seconds(&farebox, 3_600).await;
+    apply(&farebox, &change(&[("asset", "0.003")], Some(later))).await.unwrap();
+    farebox.assert_sound().await;
+    let kept = "CREATE TABLE kept AS SELECT * FROM price_version";
+    farebox.database.run(kept).await;
+    for (broken, expected) in [
+        ("SET effective_to = effective_to - INTERVAL 1 SECOND WHERE price = 0.002", "follows"),
+        ("SET effective_from = effective_from - INTERVAL 1 SECOND WHERE price = 0.003", ", and "),
+        ("SET effective_to = NULL WHERE price = 0.001", ", and "),
+    ] {
+        farebox
+            .database
+            .run(format!("UPDATE price_version {broken} AND service_name = 'asset'"))
+            .await;
+        let found = farebox.app.invariants().await.unwrap();
+        let found = found.into_iter().find(|rule| rule.name == "m7_book_prices").unwrap();
+        assert!(found.violations[0].contains(expected), "{broken}: {:?}", found.violations);
+        farebox.database.run("DELETE FROM price_version").await;
+        farebox.database.run("INSERT INTO price_version SELECT * FROM kept").await;
+    }
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lease_of_an_account_reaches_beyond_a_change_of_its_own_price() {
+    let farebox = Fixture::new(&[], &[("asset", "0.001")]).await;
+    for user in ["acme", "u"] {
+        farebox.credit(user, "10").await;
+    }
+    let (mut edge, mut other) = (farebox.gateway("edge-1"), farebox.gateway("edge-2"));
+    let standing = edge.want(want("acme", "asset", 10, 10)).await.unwrap();
+    let bystander = edge.want(want("u", "asset", 10, 10)).await.unwrap();
+    let soon = in_seconds(&farebox, 3_600).await;
+    let later = in_seconds(&farebox, 7_200).await;
+    let ends = async |lease: u64| {
+        let sql = format!("SELECT not_after FROM lease WHERE lease_id = {lease}");
+        farebox.database.rows(sql).await.remove(0)
+    };
+    let text = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string();
+    let month_end = ends(bystander.lease).await;
+    // One that is to come bounds what stands, at everybody's price, and what is granted until then.
+    apply(&farebox, &own("acme", "asset", "0.0005", Some(soon))).await.unwrap();
+    let made = other.want(want("acme", "asset", 10, 10)).await.unwrap();
+    assert_eq!((made.price, ends(made.lease).await), (nanos("0.001"), text(soon)));
+    assert_eq!(ends(standing.lease).await, text(soon));
+    assert_eq!(ends(bystander.lease).await, month_end);
+    // One for now ends it; the next grant is bounded where the one to come begins.
+    apply(&farebox, &own("acme", "asset", "0.0004", None)).await.unwrap();
+    let reply = edge.send(vec![used(standing.lease, 2), used(bystander.lease, 2)], vec![], vec![]);
+    let reply = reply.await;
+    let ttls: Vec<u64> = reply.acks.iter().map(|ack| ack.ttl_ms).collect();
+    assert_eq!((ttls, reply.recalls[0].lease), (vec![0, 10_000], standing.lease));
+    let cheaper = edge.want(want("acme", "asset", 10, 10)).await.unwrap();
+    assert_eq!((cheaper.price, ends(cheaper.lease).await), (nanos("0.0004"), text(soon)));
+    apply(&farebox, &own("acme", "asset", "book", Some(later))).await.unwrap();
+    let views = farebox.app.prices_at(later - TimeDelta::seconds(1)).await.unwrap();
+    let told = |views: &[PriceView]| -> Vec<String> {
+        let active = views.iter().filter(|view| view.active);
+        let whose =
+            |view: &PriceView| view.account.as_ref().map_or("all", |id| id.as_str()).to_owned();
+        active.map(|view| format!("{} {}", whose(view), view.price)).collect()
+    };
+    assert_eq!(told(&views), ["all 0.001", "acme 0.0005"]);
+    let views = farebox.app.prices_at(later).await.unwrap();
+    assert_eq!(told(&views), ["all 0.001"]);
+    farebox.assert_sound().await;
 }

@@ -9,15 +9,17 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
-use farebox_core::id::ServiceName;
+use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::problem::Problem;
+use farebox_core::tariff::{Tariff, Tier};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::super::amount::Amount;
 use super::super::body::{self, Limit};
 use super::super::reply::{self, language, problem};
-use crate::app::{App, Caller, PriceChange, PriceView, PricesError};
+use crate::app::{App, Caller, NewPrice, PriceChange, PriceView, PricesError};
 use crate::config::price_file;
 use crate::trace;
 
@@ -48,11 +50,66 @@ async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    prices: BTreeMap<ServiceName, Amount>,
+    #[serde(default)]
+    prices: BTreeMap<ServiceName, Price>,
+    #[serde(default)]
+    accounts: BTreeMap<AccountId, BTreeMap<ServiceName, Own>>,
     /// Now, when it is not said.
     #[serde(default, deserialize_with = "effective")]
     effective: Option<chrono::DateTime<chrono::Utc>>,
     reason: String,
+}
+
+/// What units cost: an amount, or tiers.
+#[derive(Debug)]
+struct Price(Tariff);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Graduated {
+    tiers: Vec<TierBody>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TierBody {
+    #[serde(default)]
+    up_to: Option<u64>,
+    price: Amount,
+}
+
+impl<'de> Deserialize<'de> for Price {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let read = |text: &str| -> Result<Tariff, String> {
+            if !text.starts_with('{') {
+                let price: Amount = serde_json::from_str(text).map_err(|err| err.to_string())?;
+                return Ok(Tariff::flat(price.0));
+            }
+            let Graduated { tiers } = serde_json::from_str(text).map_err(|err| err.to_string())?;
+            let tiers = tiers.into_iter();
+            let tiers = tiers.map(|TierBody { up_to, price }| Tier { up_to, price: price.0 });
+            Tariff::graduated(tiers.collect()).map_err(|err| err.to_string())
+        };
+        read(raw.get()).map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// What an account is to pay: a price, or `"book"`.
+#[derive(Debug)]
+struct Own(NewPrice);
+
+impl<'de> Deserialize<'de> for Own {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let price = match raw.get() {
+            r#""book""# => NewPrice::Book,
+            text => {
+                NewPrice::Price(serde_json::from_str::<Price>(text).map_err(de::Error::custom)?.0)
+            }
+        };
+        Ok(Self(price))
+    }
 }
 
 fn effective<'de, D: Deserializer<'de>>(
@@ -69,12 +126,16 @@ async fn apply(
     request: Request,
 ) -> Response {
     let language = language(request.headers());
-    let Body { prices, effective, reason } = match read(request, language).await {
+    let Body { prices, accounts, effective, reason } = match read(request, language).await {
         Ok(body) => body,
         Err(refusal) => return *refusal,
     };
     let prices = prices.into_iter().map(|(service, price)| (service, price.0)).collect();
-    let change = PriceChange { prices, effective };
+    let own = |prices: BTreeMap<ServiceName, Own>| {
+        prices.into_iter().map(|(service, price)| (service, price.0)).collect()
+    };
+    let accounts = accounts.into_iter().map(|(account, prices)| (account, own(prices))).collect();
+    let change = PriceChange { prices, accounts, effective };
     // What has begun is finished, whether or not the operator still waits.
     let task = trace::spawn(async move { app.apply_prices(&change, &reason, &caller.actor).await });
     match task.await {
@@ -97,9 +158,7 @@ fn failed(language: Language, err: &PricesError) -> Response {
     let field = match err {
         PricesError::Store(store) => return reply::store_failed(language, store),
         PricesError::Empty => "prices".to_owned(),
-        PricesError::Unknown { service } | PricesError::Negative { service, .. } => {
-            format!("prices.{service}")
-        }
+        PricesError::Unknown { field } | PricesError::Negative { field, .. } => field.clone(),
         PricesError::Past { .. } => "effective".to_owned(),
         PricesError::Length(text) => text.field.to_owned(),
     };

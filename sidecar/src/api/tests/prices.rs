@@ -15,6 +15,10 @@ fn change(body: &str) -> Request<Body> {
 async fn a_change_that_cannot_be_names_its_field_and_a_stranger_learns_nothing() {
     for (body, field) in [
         (r#"{"prices": {}, "reason": "r"}"#, "prices"),
+        (r#"{"reason": "r"}"#, "prices"),
+        (r#"{"accounts": {"u": {"typo": "book"}}, "reason": "r"}"#, "accounts.u.typo"),
+        (r#"{"accounts": {"u": {"typo": "1e3"}}, "reason": "r"}"#, "accounts.u.typo"),
+        (r#"{"accounts": {"no one": {"typo": "1"}}, "reason": "r"}"#, "accounts"),
         (r#"{"prices": {"typo": "1"}, "reason": "r"}"#, "prices.typo"),
         (r#"{"prices": {"typo": "1e3"}, "reason": "r"}"#, "prices.typo"),
         (r#"{"prices": {"typo": "1"}, "effective": "tomorrow", "reason": "r"}"#, "effective"),

@@ -5,15 +5,18 @@ use std::collections::BTreeSet;
 
 use sqlx::mysql::MySqlConnection;
 
-use farebox_core::charge::Cost;
+use farebox_core::charge::{Bill, Cost};
 use farebox_core::grant::Split;
 use farebox_core::id::AccountId;
 use farebox_core::ledger::Entry;
 use farebox_core::money::Nanos;
 
 use crate::app::Settings;
-use crate::app::books::movement::{EntryFor, cost_of};
-use crate::app::books::{Books, Charge, LeaseSelection, Tracked, missing, new_id, out_of_range};
+use crate::app::books::movement::{EntryFor, by_price, cost_of};
+use crate::app::books::{
+    Books, Charge, LeaseSelection, Tracked, missing, new_id, out_of_range, tier_key,
+};
+use crate::app::terms::{Terms, UnitPrice};
 use crate::store::StoreError;
 use crate::store::billing_record::{self, Charged};
 use crate::store::charge_refund::NewChargeRefund;
@@ -37,10 +40,30 @@ impl Books {
         for row in billing_record::find(tx, charges, self.on_corrupt).await? {
             self.charges.insert(row.id.clone(), Tracked::new(row));
         }
+        let charged = self.charges.values().map(|row| &row.current);
+        let first = charged.filter(|row| row.part_of.as_deref() == Some(row.id.as_str()));
+        let first: Vec<String> = first.map(|row| row.id.clone()).collect();
+        let first: Vec<&str> = first.iter().map(String::as_str).collect();
+        for row in billing_record::find_parts(tx, &first, self.on_corrupt).await? {
+            self.charges.entry(row.id.clone()).or_insert_with(|| Tracked::new(row));
+        }
         let of_reservations = self.reservations.values().map(|row| reserved_quota(&row.current));
         let of_charges = self.charges.values().filter_map(|row| charged_quota(&row.current));
         let quotas: BTreeSet<QuotaKey> = of_reservations.chain(of_charges).collect();
-        self.load_quotas(tx, &quotas).await
+        self.load_quotas(tx, &quotas).await?;
+        self.load_tiers_of_calls(tx).await
+    }
+
+    /// Loads the tiers that reservations and charges count in.
+    async fn load_tiers_of_calls(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
+        let reserved = self.reservations.values().map(|row| &row.current);
+        let reserved =
+            reserved.filter_map(|row| Some(tier_key(&reserved_quota(row), row.price_version?)));
+        let charged = self.charges.values().map(|row| &row.current);
+        let charged =
+            charged.filter_map(|row| Some(tier_key(&charged_quota(row)?, row.price_version?)));
+        let keys = reserved.chain(charged).collect();
+        self.load_tiers(tx, keys).await
     }
 
     /// Loads what else these accounts might get back: open leases, and reservations whose time is over.
@@ -67,6 +90,7 @@ impl Books {
             self.keep_reservation(row);
         }
         self.load_quotas(tx, &quotas).await?;
+        self.load_tiers_of_calls(tx).await?;
         self.load_last_seen(tx).await
     }
 
@@ -121,6 +145,36 @@ impl Books {
         self.charge(charge, cost.units, cost.amount, Nanos::ZERO)
     }
 
+    /// Charges a call that was decided on these books, by a record for each price; their ids.
+    pub(in crate::app) fn charge_bill(
+        &mut self,
+        charge: &Charge<'_>,
+        terms: &Terms,
+        bill: &Bill,
+    ) -> Result<Vec<String>, StoreError> {
+        let before = self.records.len();
+        let mut ids = Vec::new();
+        for (unit_price, units) in by_price(terms, bill.cost.units, &bill.parts) {
+            let amount = cost_of(unit_price.price, units.paid, &charge.quota.account)?;
+            let charge = Charge { unit_price, ..charge.clone() };
+            ids.extend(self.charge(&charge, units, amount, Nanos::ZERO)?);
+        }
+        if 1 < ids.len() {
+            let parts = self.records.iter_mut().skip(before);
+            parts.for_each(|record| record.part_of = ids.first().cloned());
+        }
+        Ok(ids)
+    }
+
+    /// The charges of the call that this one is the first of: itself, and those at other prices, in order.
+    pub(in crate::app) fn parts_of(&self, record: &str) -> Vec<String> {
+        let is_part =
+            |charge: &&Charged| charge.id == record || charge.part_of.as_deref() == Some(record);
+        // Ids sort by time.
+        let charges = self.charges.values().map(|row| &row.current);
+        charges.filter(is_part).map(|charge| charge.id.clone()).collect()
+    }
+
     /// Sets aside what a reservation says.
     pub(in crate::app) fn reserve(&mut self, new: NewReservation) -> Result<(), StoreError> {
         let quota = QuotaKey {
@@ -129,7 +183,8 @@ impl Books {
             month: new.month.clone(),
         };
         let units = Split { free: new.free_units, paid: new.paid_units };
-        let (price, units) = held_as(new.basis, new.price, units, new.amount);
+        let unit_price = UnitPrice { price: new.price, version: new.price_version };
+        let (price, units) = held_as(new.basis, unit_price, units, new.amount);
         self.hold(&quota, price, units)?;
         self.new_reservations.push(new);
         Ok(())
@@ -144,8 +199,8 @@ impl Books {
         let reservation = self.reservation_mut(id)?;
         reservation.state = state;
         let quota = reserved_quota(reservation);
-        let Reservation { basis, price, units, amount, .. } = *reservation;
-        let (price, units) = held_as(basis, price, units, amount);
+        let Reservation { basis, price, price_version: version, units, amount, .. } = *reservation;
+        let (price, units) = held_as(basis, UnitPrice { price, version }, units, amount);
         self.release(&quota, price, units)
     }
 
@@ -179,8 +234,11 @@ impl Books {
         let charge = &mut charge.current;
         charge.refunded = charge.refunded.plus(units);
         let (account, service) = (charge.account.clone(), charge.service.clone());
-        let quota = charged_quota(charge);
-        let amount = cost_of(charge.unit_price.unwrap_or(Nanos::ZERO), units.paid, &account)?;
+        let (quota, version) = (charged_quota(charge), charge.price_version);
+        let amount = cost_of(charge.unit_price, units.paid, &account)?;
+        if let Some(quota) = &quota {
+            self.change_tier(quota, version, |tier| tier.refund(units.paid))?;
+        }
         if let Some(quota) = quota.filter(|_| 0 < units.free) {
             let row = self.quota_mut(&quota)?;
             row.used = row
@@ -226,10 +284,12 @@ impl Books {
 }
 
 /// The price and units that stand for what a reservation holds; an amount is one unit at its own price.
-fn held_as(basis: Basis, price: Option<Nanos>, units: Split, amount: Nanos) -> (Nanos, Split) {
+fn held_as(basis: Basis, price: UnitPrice, units: Split, amount: Nanos) -> (UnitPrice, Split) {
     match basis {
-        Basis::Units => (price.unwrap_or(Nanos::ZERO), units),
-        Basis::Amount => (amount, Split { free: 0, paid: 1 }),
+        Basis::Units => (price, units),
+        Basis::Amount => {
+            (UnitPrice { price: Some(amount), version: None }, Split { free: 0, paid: 1 })
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use farebox_core::grant::Split;
 use farebox_core::lease::{OnLost, Reclaimed};
 
 use crate::app::Settings;
-use crate::app::books::movement::cost_of;
+use crate::app::books::movement::{cost_of, price_of};
 use crate::app::books::{Books, Charge, quota_key};
 use crate::store::billing_record::Source;
 use crate::store::lease::{State, StoredLease};
@@ -57,8 +57,8 @@ impl Books {
         lease.state = State::Expired;
         lease.recall = false;
         let lease = lease.clone();
-        let amount = cost_of(lease.price, held.paid, &lease.key.account)?;
-        self.release(&quota_key(&lease), lease.price, released)?;
+        let amount = cost_of(Some(lease.price), held.paid, &lease.key.account)?;
+        self.release(&quota_key(&lease), price_of(&lease), released)?;
         let record = self.charge_held(&Charge::of_lease(&lease, Source::Lost, None), lost)?;
         self.lease_mut(id)?.lost_record = record;
         if is_forgotten {

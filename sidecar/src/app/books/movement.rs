@@ -1,6 +1,6 @@
 //! Units and money that move: held, charged, released, credited. Pure: rows change in memory only.
 
-use farebox_core::charge::PaidBy;
+use farebox_core::charge::{self, PaidBy, Part};
 use farebox_core::grant::Split;
 use farebox_core::id::{AccountId, GatewayId, ServiceName};
 use farebox_core::ledger::{Book, Entry};
@@ -8,6 +8,8 @@ use farebox_core::money::Nanos;
 use farebox_core::order::RefundSplit;
 
 use crate::app::books::{Books, new_id, out_of_range, quota_key};
+use crate::app::funds;
+use crate::app::terms::{Terms, Tier, UnitPrice};
 use crate::negative::{self, Guard};
 use crate::store::StoreError;
 use crate::store::billing_record::{NewRecord, Source};
@@ -30,9 +32,7 @@ pub(in crate::app) struct Charge<'a> {
     /// `None` for a call that was charged by a request of its own.
     pub(in crate::app) message: Option<Reference<'a>>,
     pub(in crate::app) quota: QuotaKey,
-    /// Price per unit; `None` when the service has none.
-    pub(in crate::app) price: Option<Nanos>,
-    pub(in crate::app) price_version: Option<i64>,
+    pub(in crate::app) unit_price: UnitPrice,
     pub(in crate::app) source: Source,
     pub(in crate::app) lease: Option<u64>,
     pub(in crate::app) journal_line: Option<u64>,
@@ -48,13 +48,18 @@ impl<'a> Charge<'a> {
         Self {
             message,
             quota: quota_key(lease),
-            price: lease.price_version.map(|_| lease.price),
-            price_version: lease.price_version,
+            unit_price: price_of(lease),
             source,
             lease: Some(lease.id),
             journal_line: None,
         }
     }
+}
+
+/// What the paid units of a lease cost.
+pub(in crate::app) fn price_of(lease: &StoredLease) -> UnitPrice {
+    let version = lease.price_version;
+    UnitPrice { price: version.map(|_| lease.price), version }
 }
 
 pub(super) fn sum(
@@ -75,7 +80,12 @@ fn difference(
     left.checked_sub(right).ok_or_else(|| out_of_range(what, account))
 }
 
-pub(super) fn cost_of(price: Nanos, units: u64, account: &AccountId) -> Result<Nanos, StoreError> {
+pub(super) fn cost_of(
+    price: Option<Nanos>,
+    units: u64,
+    account: &AccountId,
+) -> Result<Nanos, StoreError> {
+    let price = price.unwrap_or(Nanos::ZERO);
     price.checked_mul(units).ok_or_else(|| out_of_range("cost", account))
 }
 
@@ -84,7 +94,7 @@ impl Books {
     pub(in crate::app) fn hold(
         &mut self,
         quota: &QuotaKey,
-        price: Nanos,
+        UnitPrice { price, version }: UnitPrice,
         units: Split,
     ) -> Result<(), StoreError> {
         if negative::is_off(Guard::Holds) {
@@ -92,6 +102,7 @@ impl Books {
         }
         let account = &quota.account;
         let cost = cost_of(price, units.paid, account)?;
+        self.change_tier(quota, version, |tier| tier.hold(units.paid))?;
         let balance = self.balance_mut(account)?;
         balance.held = sum(balance.held, cost, "held balance", account)?;
         if 0 < units.free {
@@ -108,7 +119,7 @@ impl Books {
     pub(in crate::app) fn release(
         &mut self,
         quota: &QuotaKey,
-        price: Nanos,
+        UnitPrice { price, version }: UnitPrice,
         units: Split,
     ) -> Result<(), StoreError> {
         if negative::is_off(Guard::Holds) {
@@ -116,6 +127,7 @@ impl Books {
         }
         let account = &quota.account;
         let cost = cost_of(price, units.paid, account)?;
+        self.change_tier(quota, version, |tier| tier.release(units.paid))?;
         let balance = self.balance_mut(account)?;
         balance.held = difference(balance.held, cost, "held balance", account)?;
         if 0 < units.free {
@@ -134,7 +146,7 @@ impl Books {
         let released = lease.units.close();
         lease.state = state;
         lease.recall = false;
-        let (quota, price) = (quota_key(lease), lease.price);
+        let (quota, price) = (quota_key(lease), price_of(lease));
         self.release(&quota, price, released)
     }
 
@@ -144,9 +156,9 @@ impl Books {
         charge: &Charge<'_>,
         units: Split,
     ) -> Result<Option<String>, StoreError> {
-        let price = charge.price.unwrap_or(Nanos::ZERO);
-        self.release(&charge.quota, price, units)?;
-        let cost = cost_of(price, units.paid, &charge.quota.account)?;
+        let unit_price = charge.unit_price;
+        self.release(&charge.quota, unit_price, units)?;
+        let cost = cost_of(unit_price.price, units.paid, &charge.quota.account)?;
         self.charge(charge, units, cost, Nanos::ZERO)
     }
 
@@ -156,11 +168,36 @@ impl Books {
         charge: &Charge<'_>,
         units: u64,
     ) -> Result<(), StoreError> {
-        let account = &charge.quota.account;
+        self.charge_owing(charge, self.free_first(charge, units))
+    }
+
+    /// As [`Self::charge_unheld`], at the prices of the tiers that have room.
+    pub(in crate::app) fn charge_unheld_over(
+        &mut self,
+        charge: &Charge<'_>,
+        terms: &Terms,
+        units: u64,
+    ) -> Result<(), StoreError> {
+        let units = self.free_first(charge, units);
+        let means = funds::own(self, &charge.quota, terms)?;
+        let Some((parts, _)) = charge::split(&means.rates, units.paid) else {
+            return self.charge_owing(charge, units);
+        };
+        for (unit_price, units) in by_price(terms, units, &parts) {
+            self.charge_owing(&Charge { unit_price, ..charge.clone() }, units)?;
+        }
+        Ok(())
+    }
+
+    fn free_first(&self, charge: &Charge<'_>, units: u64) -> Split {
         let remaining = self.quota(&charge.quota).map_or(0, |quota| quota.remaining());
         let free = units.min(remaining);
-        let split = Split { free, paid: units.saturating_sub(free) };
-        let cost = cost_of(charge.price.unwrap_or(Nanos::ZERO), split.paid, account)?;
+        Split { free, paid: units.saturating_sub(free) }
+    }
+
+    fn charge_owing(&mut self, charge: &Charge<'_>, split: Split) -> Result<(), StoreError> {
+        let account = &charge.quota.account;
+        let cost = cost_of(charge.unit_price.price, split.paid, account)?;
         let paid = cost.min(self.available(account)?.max(Nanos::ZERO));
         let owed = difference(cost, paid, "owed amount", account)?;
         self.charge(charge, split, cost, owed).map(drop)
@@ -185,6 +222,7 @@ impl Books {
                 .checked_add(units.free)
                 .ok_or_else(|| out_of_range("used units", account))?;
         }
+        self.change_tier(&charge.quota, charge.unit_price.version, |tier| tier.charge(units.paid))?;
         let paid = difference(amount, owed, "charge", account)?;
         let balance = self.balance_mut(account)?;
         balance.receivable = sum(balance.receivable, owed, "receivable", account)?;
@@ -313,6 +351,16 @@ impl Books {
     }
 }
 
+/// A call's units, price by price; free ones go with the first.
+pub(super) fn by_price(terms: &Terms, units: Split, parts: &[Part]) -> Vec<(UnitPrice, Split)> {
+    let price =
+        |rate: usize| terms.tiers.get(rate).map_or_else(UnitPrice::default, Tier::unit_price);
+    let [first, others @ ..] = parts else { return vec![(terms.first(), units)] };
+    let first = (price(first.rate), Split { free: units.free, paid: first.units });
+    let others = others.iter().map(|part| (price(part.rate), Split { free: 0, paid: part.units }));
+    [first].into_iter().chain(others).collect()
+}
+
 /// What an entry is for.
 #[derive(Clone, Copy)]
 pub(super) struct EntryFor<'a> {
@@ -347,8 +395,8 @@ fn new_record(
         count: units.total(),
         free_units: units.free,
         paid_units: units.paid,
-        unit_price: charge.price,
-        price_version: charge.price_version,
+        unit_price: charge.unit_price.price,
+        price_version: charge.unit_price.version,
         source: charge.source,
         lease: charge.lease,
         journal_line: charge.journal_line,
@@ -356,6 +404,7 @@ fn new_record(
         epoch: charge.message.map(|message| message.epoch),
         seq: charge.message.map(|message| message.seq),
         month: charge.quota.month.clone(),
+        part_of: None,
         created_at,
     }
 }

@@ -19,11 +19,11 @@ pub(super) struct Hint {
 }
 
 impl Hint {
-    /// What the database told. A price of the request's own is none that others are told, and what a frozen account has says
-    /// nothing about what it may use.
+    /// What the database told. A price of the request's own is none that others are told, of a graduated one the next units
+    /// may cost something else, and what a frozen account has says nothing about what it may use.
     pub(super) fn of(request: &CheckRequest, reply: &CheckReply) -> Option<Self> {
-        let is_usable = request.price.is_none() && reply.reason != Reason::AccountFrozen;
-        is_usable.then(|| Self {
+        let is_flat = request.price.is_none() && reply.price_units.is_none();
+        (is_flat && reply.reason != Reason::AccountFrozen).then(|| Self {
             service: request.service.clone(),
             free_units: reply.remaining_free,
             available: reply.available,
@@ -46,6 +46,8 @@ impl Hint {
                 available,
                 cost: cost.amount,
                 price,
+                price_units: None,
+                parts: Vec::new(),
                 currency,
             }),
             Verdict::Short => None,
@@ -72,6 +74,8 @@ mod tests {
             available: nanos("0.1"),
             cost: Nanos::ZERO,
             price: Some(nanos("0.1")),
+            price_units: None,
+            parts: Vec::new(),
             currency: "CNY".to_owned(),
         };
         let hint = Hint::of(&request("asset", 1), &told).unwrap();
@@ -84,7 +88,9 @@ mod tests {
         let own_price = CheckRequest { price: Some(nanos("0.01")), ..request("asset", 3) };
         assert_eq!(say(own_price.clone()), None);
         assert_eq!(Hint::of(&own_price, &told), None);
-        let frozen = CheckReply { allowed: false, reason: Reason::AccountFrozen, ..told };
+        let frozen = CheckReply { allowed: false, reason: Reason::AccountFrozen, ..told.clone() };
         assert_eq!(Hint::of(&request("asset", 1), &frozen), None);
+        let graduated = CheckReply { price_units: Some(100), ..told };
+        assert_eq!(Hint::of(&request("asset", 1), &graduated), None);
     }
 }

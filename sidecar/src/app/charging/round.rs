@@ -26,6 +26,7 @@ use crate::store::StoreError;
 use crate::store::column::OnCorrupt;
 use crate::store::free_quota::QuotaKey;
 use crate::store::idempotency_key::{self, NewAnswer, RequestKey};
+use crate::store::tier_usage::TierKey;
 
 mod deduct;
 mod refund;
@@ -146,6 +147,8 @@ impl<'a> Round<'a> {
         round.taken = taken;
         let quotas = keys.iter().map(|key| round.quota(&key.account, &key.service)).collect();
         round.books.load_or_create_quotas(tx, &quotas, settings).await?;
+        let tiers = round.counted(&keys).into_iter().collect();
+        round.books.load_or_create_tiers(tx, tiers).await?;
         round.load_known(tx, requests).await?;
         Ok(round)
     }
@@ -162,8 +165,19 @@ impl<'a> Round<'a> {
         let mut round = Self::on(books, prices, settings);
         let quotas = keys.iter().map(|key| round.quota(&key.account, &key.service)).collect();
         round.books.load_quotas(tx, &quotas).await?;
+        let tiers = round.counted(keys).into_iter().map(|(key, _)| key).collect();
+        round.books.load_tiers(tx, tiers).await?;
         round.books.imagine(&accounts_of(&quotas), &quotas, settings);
         Ok(round)
+    }
+
+    /// The tiers that calls of these keys count in, and how many units they have.
+    fn counted(&self, keys: &[&LeaseKey]) -> Vec<(TierKey, u64)> {
+        let counted = |key: &&LeaseKey| {
+            let quota = self.quota(&key.account, &key.service);
+            self.prices.terms(key).counted(&quota).collect::<Vec<_>>()
+        };
+        keys.iter().flat_map(counted).collect()
     }
 
     fn on(books: Books, prices: PriceList, settings: &'a Settings) -> Self {
@@ -208,6 +222,7 @@ impl<'a> Round<'a> {
             let undone = undone_key(request).and_then(|key| self.known.get(&key));
             if let Some(Known { outcome: Outcome::Deducted(reply), .. }) = undone {
                 charges.push(&reply.record_id);
+                charges.extend(reply.record_ids.iter().map(String::as_str));
             }
         }
         self.books.load_calls(tx, &reservations, &charges).await

@@ -1,32 +1,86 @@
-//! Prices that operators set: now, or from a moment to come.
+//! Prices that operators set: now, or from a moment to come; for everybody, or for one account.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use chrono::{DateTime, SubsecRound, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sqlx::mysql::MySqlConnection;
 
-use farebox_core::id::ServiceName;
+use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::money::Nanos;
+use farebox_core::tariff::Tariff;
 
 use super::JOB;
 use super::timeline::{Placed, place};
+use crate::app::books::new_id;
 use crate::app::texts::{self, LengthError};
 use crate::app::{App, rfc3339};
-use crate::calendar::Month;
 use crate::store::audit_log::{self, AuditLine};
-use crate::store::price_usage::{self, Usage};
-use crate::store::price_version::{self, NewVersion, PriceVersion};
+use crate::store::lease::{self, Priced};
+use crate::store::price_version::{self, Lock, NewVersion, PriceVersion};
 use crate::store::retry::{MayBeStore, retry};
-use crate::store::{self, StoreError, job_lease, lease};
+use crate::store::{self, StoreError, job_lease};
 
-/// Prices to come into force together.
+/// What an account is to pay for a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewPrice {
+    /// This.
+    Price(Tariff),
+    /// What everybody pays.
+    Book,
+}
+
+impl NewPrice {
+    fn own(&self) -> Option<&Tariff> {
+        match self {
+            Self::Price(price) => Some(price),
+            Self::Book => None,
+        }
+    }
+}
+
+impl fmt::Display for NewPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Price(price) => price.fmt(f),
+            Self::Book => f.write_str("book"),
+        }
+    }
+}
+
+impl Serialize for NewPrice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Price(price) => price.serialize(serializer),
+            Self::Book => serializer.collect_str(self),
+        }
+    }
+}
+
+/// Prices to come into force together. What is not named stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PriceChange {
-    /// Money per unit. Services that are not named keep theirs.
-    pub prices: BTreeMap<ServiceName, Nanos>,
+    /// What everybody pays who has no price of the own.
+    pub prices: BTreeMap<ServiceName, Tariff>,
+    /// What single accounts pay.
+    pub accounts: BTreeMap<AccountId, BTreeMap<ServiceName, NewPrice>>,
     /// From when; `None` is now.
     pub effective: Option<DateTime<Utc>>,
+}
+
+/// For whom, for which service, and what; no price of the own for an account that pays what everybody does.
+type Setting<'c> = (Option<&'c AccountId>, &'c ServiceName, Option<&'c Tariff>);
+
+impl PriceChange {
+    /// Everything that it sets, everybody's prices first.
+    fn settings(&self) -> impl Iterator<Item = Setting<'_>> {
+        let everybodys = self.prices.iter().map(|(service, price)| (None, service, Some(price)));
+        let own = self.accounts.iter().flat_map(|(account, prices)| {
+            prices.iter().map(move |(service, price)| (Some(account), service, price.own()))
+        });
+        everybodys.chain(own)
+    }
 }
 
 /// What a change does.
@@ -41,60 +95,41 @@ pub struct PricePlan {
 /// Another price of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PriceDifference {
+    /// Whose price; absent for everybody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
     /// What is metered.
     pub service: ServiceName,
     /// The price until then; absent when there is none.
-    pub from: Option<Nanos>,
+    pub from: Option<NewPrice>,
     /// The price from then on.
-    pub to: Nanos,
+    pub to: NewPrice,
     /// Until when: where the next change stands already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-}
-
-/// What last month's usage would have come to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Repricing {
-    /// `YYYY-MM` in the billing time zone.
-    pub month: String,
-    /// Each named service that earned something.
-    pub services: Vec<Repriced>,
-    /// The accounts that would have paid most more or less, the most affected first.
-    pub accounts: Vec<Repriced>,
-}
-
-/// Usage at the prices that it was charged at, and at other ones. Sums may be beyond what one amount can be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Repriced {
-    /// The service or the account.
-    pub name: String,
-    /// What it earned, or paid.
-    pub earned: String,
-    /// What it would have.
-    pub would_have_earned: String,
-    /// The latter less the former.
-    pub difference: String,
 }
 
 /// Why prices were not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PricesError {
     /// Nothing to set.
-    #[error("prices names no service; write at least one, such as `passport: 0.001`")]
+    #[error(
+        "prices names no service; write at least one, such as `passport: 0.001`, or one of an account under accounts"
+    )]
     Empty,
     /// A service that calls are refused for.
     #[error(
-        "prices.{service}: farebox.yaml names no such service; correct the name, or add it to billing.prices or billing.free_quotas first"
+        "{field}: farebox.yaml names no such service; correct the name, or add it to billing.prices or billing.free_quotas first"
     )]
     Unknown {
-        /// As it was named.
-        service: ServiceName,
+        /// Where it was named.
+        field: String,
     },
     /// A price below zero.
-    #[error("prices.{service} is {price}: negative; write 0 or more")]
+    #[error("{field} is {price}: negative; write 0 or more")]
     Negative {
-        /// Whose.
-        service: ServiceName,
+        /// Where it was named.
+        field: String,
         /// As it was named.
         price: Nanos,
     },
@@ -123,38 +158,6 @@ impl MayBeStore for PricesError {
     }
 }
 
-/// Accounts that a plan names.
-const ACCOUNTS: u32 = 10;
-
-/// What a change would do.
-pub(in crate::app) async fn plan(
-    app: &App,
-    change: &PriceChange,
-) -> Result<(PricePlan, Repricing), PricesError> {
-    validate(app, change)?;
-    let mut connection = app.store.acquire().await?;
-    let now = store::now(&mut connection).await?;
-    let (plan, _) = compare(&mut connection, change, now).await?;
-    let month = Month::text_before(now, app.settings.time_zone);
-    let prices = &change.prices;
-    let services = price_usage::by_service(&mut connection, &month, prices).await?;
-    let accounts = price_usage::most_affected(&mut connection, &month, prices, ACCOUNTS).await?;
-    let repriced = |usage: Vec<Usage>| usage.into_iter().map(repriced).collect();
-    Ok((plan, Repricing { month, services: repriced(services), accounts: repriced(accounts) }))
-}
-
-fn repriced(usage: Usage) -> Repriced {
-    let Usage { name, earned, would_have_earned } = usage;
-    let difference = would_have_earned.checked_sub(earned).unwrap_or_default();
-    let text = |amount: rust_decimal::Decimal| amount.normalize().to_string();
-    Repriced {
-        name,
-        earned: text(earned),
-        would_have_earned: text(would_have_earned),
-        difference: text(difference),
-    }
-}
-
 /// Makes a change. Made again, it changes nothing.
 pub(in crate::app) async fn apply(
     app: &App,
@@ -172,19 +175,21 @@ pub(in crate::app) async fn apply(
     .await
 }
 
-fn validate(app: &App, change: &PriceChange) -> Result<(), PricesError> {
-    if change.prices.is_empty() {
+/// Requires that the change names something, and services that are metered.
+pub(super) fn validate(app: &App, change: &PriceChange) -> Result<(), PricesError> {
+    if change.settings().next().is_none() {
         return Err(PricesError::Empty);
     }
-    for (service, &price) in &change.prices {
-        let settings = &app.settings;
-        let is_known =
-            settings.prices.contains_key(service) || settings.free_quotas.contains_key(service);
-        if !is_known {
-            return Err(PricesError::Unknown { service: service.clone() });
+    for (account, service, price) in change.settings() {
+        let field = || match account {
+            None => format!("prices.{service}"),
+            Some(account) => format!("accounts.{account}.{service}"),
+        };
+        if !app.settings.is_metered(service) {
+            return Err(PricesError::Unknown { field: field() });
         }
-        if price.is_negative() {
-            return Err(PricesError::Negative { service: service.clone(), price });
+        if let Some(price) = price.and_then(Tariff::negative) {
+            return Err(PricesError::Negative { field: field(), price });
         }
     }
     Ok(())
@@ -198,74 +203,129 @@ async fn apply_once(
 ) -> Result<PricePlan, PricesError> {
     job_lease::take_turn(tx, JOB).await?;
     let now = store::now(tx).await?;
-    let (plan, placed) = compare(tx, change, now).await?;
-    if placed.is_empty() {
-        return Ok(plan);
-    }
+    let versions = price_version::all(tx).await?;
+    let (plan, placed) = compare(&versions, change, now)?;
     let at = moment(change, now);
-    for (service, price, Placed { ends, until }) in placed {
-        if let Some((id, _)) = ends {
-            price_version::close(tx, id, at).await?;
-            if at <= now {
-                lease::end_price_version(tx, id, at).await?;
-            } else {
-                lease::bound_price_version(tx, id, at).await?;
-            }
-        }
-        let new = NewVersion { service, price, set_by: "operator", from: at, until };
-        price_version::open_book(tx, &new).await?;
+    for step in placed {
+        set(tx, &step, at, now).await?;
     }
-    let before: BTreeMap<_, _> =
-        plan.changes.iter().map(|change| (&change.service, change.from)).collect();
-    let line = AuditLine {
-        actor,
-        action: "prices.apply",
-        subject: JOB,
-        reason,
-        before_json: serde_json::json!(before).to_string(),
-        after_json: serde_json::json!(plan).to_string(),
-    };
-    audit_log::insert(tx, line).await?;
+    tell(tx, &plan, reason, actor).await?;
     Ok(plan)
 }
 
-type Change<'c> = (&'c ServiceName, Nanos, Placed);
+/// Ends the version that held until `at`, begins the new one, and lets no lease reach beyond.
+async fn set(
+    tx: &mut MySqlConnection,
+    step: &Step<'_>,
+    at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let &Step { account, service, tariff, placed: Placed { ends, until } } = step;
+    if let Some(account) = account {
+        // A lease may be made at this moment at everybody's price: it is waited for, and then seen.
+        price_version::lock(tx, account, service, now, Lock::Change).await?;
+    }
+    if let Some(version) = ends {
+        price_version::close(tx, version, at).await?;
+    }
+    let priced = match (account, ends) {
+        // An account's leases may be at everybody's price so far.
+        (Some(account), _) => Some(Priced::Of(account, service)),
+        (None, ends) => ends.map(|version| Priced::At(&version.ids)),
+    };
+    match priced {
+        Some(priced) if at <= now => lease::end_price(tx, priced, at).await?,
+        Some(priced) => lease::bound_price(tx, priced, at).await?,
+        None => {}
+    }
+    if let Some(tariff) = tariff {
+        let (rate, set_by, from) = (new_id(), "operator", at);
+        let new = NewVersion { service, account, tariff, rate, set_by, from, until };
+        price_version::open_book(tx, &new).await?;
+    }
+    Ok(())
+}
+
+/// Writes into the audit log what changes: one line for everybody's prices, and one for each account's.
+async fn tell(
+    tx: &mut MySqlConnection,
+    plan: &PricePlan,
+    reason: &str,
+    actor: &str,
+) -> Result<(), StoreError> {
+    let whose: BTreeSet<&Option<AccountId>> =
+        plan.changes.iter().map(|change| &change.account).collect();
+    for account in whose {
+        let changes: Vec<&PriceDifference> =
+            plan.changes.iter().filter(|change| change.account == *account).collect();
+        let before: BTreeMap<_, _> =
+            changes.iter().map(|change| (&change.service, &change.from)).collect();
+        let after = serde_json::json!({ "effective": plan.effective, "changes": changes });
+        let line = AuditLine {
+            actor,
+            action: "prices.apply",
+            subject: account.as_ref().map_or(JOB, AccountId::as_str),
+            reason,
+            before_json: serde_json::json!(before).to_string(),
+            after_json: after.to_string(),
+        };
+        audit_log::insert(tx, line).await?;
+    }
+    Ok(())
+}
+
+/// A price that is set, or taken away, and what that does to its timeline.
+pub(super) struct Step<'c> {
+    account: Option<&'c AccountId>,
+    service: &'c ServiceName,
+    tariff: Option<&'c Tariff>,
+    placed: Placed<'c>,
+}
+
+impl Step<'_> {
+    fn difference(&self) -> PriceDifference {
+        let before = self.placed.ends.map(|version| NewPrice::Price(version.tariff.clone()));
+        PriceDifference {
+            account: self.account.cloned(),
+            service: self.service.clone(),
+            from: before.or_else(|| self.account.map(|_| NewPrice::Book)),
+            to: self.tariff.map_or(NewPrice::Book, |tariff| NewPrice::Price(tariff.clone())),
+            until: self.placed.until.map(rfc3339),
+        }
+    }
+}
 
 /// What differs between the book and the change.
-async fn compare<'c>(
-    connection: &mut MySqlConnection,
+pub(super) fn compare<'c>(
+    versions: &'c [PriceVersion],
     change: &'c PriceChange,
     now: DateTime<Utc>,
-) -> Result<(PricePlan, Vec<Change<'c>>), PricesError> {
+) -> Result<(PricePlan, Vec<Step<'c>>), PricesError> {
     let at = moment(change, now);
-    let versions = price_version::all(connection).await?;
-    let placed: Vec<Change<'c>> = change
-        .prices
-        .iter()
-        .filter_map(|(service, &price)| {
-            let of_service =
-                |version: &&PriceVersion| version.source == "book" && version.service == *service;
-            let timeline: Vec<&PriceVersion> = versions.iter().filter(of_service).collect();
-            place(&timeline, at, price).map(|placed| (service, price, placed))
-        })
-        .collect();
+    let step = |(account, service, tariff): Setting<'c>| {
+        let timeline: Vec<&PriceVersion> =
+            versions.iter().filter(|version| is_of(version, account, service)).collect();
+        place(&timeline, at, tariff).map(|placed| Step { account, service, tariff, placed })
+    };
+    let steps: Vec<Step<'c>> = change.settings().filter_map(step).collect();
     // Whoever repeats a change after its time hears that nothing changes.
-    if at < now && !placed.is_empty() {
+    if at < now && !steps.is_empty() {
         return Err(PricesError::Past { at: rfc3339(at), now: rfc3339(now) });
     }
-    let changes = placed
-        .iter()
-        .map(|&(service, to, placed)| PriceDifference {
-            service: service.clone(),
-            from: placed.ends.map(|(_, price)| price),
-            to,
-            until: placed.until.map(rfc3339),
-        })
-        .collect();
-    Ok((PricePlan { effective: rfc3339(at), changes }, placed))
+    let changes = steps.iter().map(Step::difference).collect();
+    Ok((PricePlan { effective: rfc3339(at), changes }, steps))
+}
+
+/// Whether the version is of this timeline of the book.
+pub(super) fn is_of(
+    version: &PriceVersion,
+    account: Option<&AccountId>,
+    service: &ServiceName,
+) -> bool {
+    version.source == "book" && version.account.as_ref() == account && version.service == *service
 }
 
 /// From when the change holds, as exactly as the database keeps it.
-fn moment(change: &PriceChange, now: DateTime<Utc>) -> DateTime<Utc> {
+pub(super) fn moment(change: &PriceChange, now: DateTime<Utc>) -> DateTime<Utc> {
     change.effective.map_or(now, |at| at.trunc_subsecs(3))
 }

@@ -113,6 +113,10 @@ impl<'a> Batch<'a> {
         let quotas = keys.iter().map(|key| quota_of(key, &month)).collect();
         books.load_or_create_quotas(tx, &quotas, settings).await?;
         let prices = PriceList::load(tx, books.now, &keys, on_corrupt).await?;
+        let counted =
+            |key: &&LeaseKey| prices.terms(key).counted(&quota_of(key, &month)).collect::<Vec<_>>();
+        let tiers = keys.iter().flat_map(counted).collect();
+        books.load_or_create_tiers(tx, tiers).await?;
         let lines: Vec<u64> = request.journal.iter().map(|line| line.line).collect();
         let booked = journal_line::find(tx, &request.gateway, &request.instance, &lines).await?;
         Ok(Self {

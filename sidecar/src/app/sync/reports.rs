@@ -3,7 +3,7 @@
 use farebox_core::lease::Usage;
 use farebox_core::wire::{Ack, JournalAck, JournalReport, Report};
 
-use crate::app::books::{Charge, quota_key};
+use crate::app::books::{Charge, price_of, quota_key};
 use crate::app::sync::batch::Batch;
 use crate::app::sync::quota_of;
 use crate::negative::{self, Guard};
@@ -44,11 +44,11 @@ impl Batch<'_> {
         if negative::is_off(Guard::Holds) {
             self.books.charge_unheld(&held, settled.used.total())?;
         } else if negative::is_off(Guard::Charges) {
-            self.books.release(&quota_key(&lease), lease.price, settled.used)?;
+            self.books.release(&quota_key(&lease), price_of(&lease), settled.used)?;
         } else {
             self.books.charge_held(&held, settled.used)?;
         }
-        self.books.release(&quota_key(&lease), lease.price, settled.released)?;
+        self.books.release(&quota_key(&lease), price_of(&lease), settled.released)?;
         let late = Charge::of_lease(&lease, Source::Late, Some(self.reference()));
         self.books.charge_unheld(&late, settled.late)?;
         self.books.give_lost_back(&lease, unused)?;
@@ -97,15 +97,14 @@ impl Batch<'_> {
             let charge = Charge {
                 message: Some(self.reference()),
                 quota: quota_of(&report.key, &self.month),
-                price: terms.price,
-                price_version: terms.price_version,
+                unit_price: terms.first(),
                 source: Source::Journal,
                 lease: None,
                 journal_line: Some(report.line),
             };
             let units = total.saturating_sub(booked);
             self.alert_unpriced(&charge, units);
-            self.books.charge_unheld(&charge, units)?;
+            self.books.charge_unheld_over(&charge, &terms, units)?;
             self.books.write_journal_line(JournalLine {
                 gateway: self.request.gateway.clone(),
                 instance: self.request.instance.clone(),
@@ -127,7 +126,7 @@ impl Batch<'_> {
         let QuotaKey { account, service, .. } = &charge.quota;
         let free = self.books.quota(&charge.quota).map_or(0, |quota| quota.remaining());
         let unpriced = units.saturating_sub(free);
-        if charge.price.is_none() && 0 < unpriced {
+        if charge.unit_price.price.is_none() && 0 < unpriced {
             tracing::error!(gateway.id = %self.request.gateway, account.id = %account, service.name = %service,
                 units = unpriced, "alert: units were used that have no price; they are booked at nothing");
         }

@@ -7,7 +7,7 @@ use sqlx::mysql::MySqlConnection;
 
 use farebox_core::charge;
 use farebox_core::code::Code;
-use farebox_core::grant::{Ask, Decision, Funds, Split, decide};
+use farebox_core::grant::{Ask, Choice, Decision, Means, Split, choose};
 use farebox_core::limits::{GRANT_MAX, LEASE_TOTAL_MAX};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{FreeQuota, Grant, LeaseKey, Refusal, Want};
@@ -15,7 +15,7 @@ use farebox_core::wire::{FreeQuota, Grant, LeaseKey, Refusal, Want};
 use crate::app::funds::{self, Pool};
 use crate::app::sync::batch::Batch;
 use crate::app::sync::quota_of;
-use crate::app::terms::Terms;
+use crate::app::terms::{Terms, Tier, UnitPrice};
 use crate::store::StoreError;
 use crate::store::free_quota::QuotaKey;
 use crate::store::lease::{NewLease, State};
@@ -32,7 +32,14 @@ struct Case<'a> {
     want: &'a Want,
     terms: Terms,
     quota: QuotaKey,
-    funds: Funds,
+    means: Means,
+}
+
+/// The open lease of this process for a key, and which tier of the price it is at.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    id: u64,
+    tier: Option<usize>,
 }
 
 impl Batch<'_> {
@@ -49,28 +56,34 @@ impl Batch<'_> {
         let terms = self.prices.terms(&want.key);
         let quota = quota_of(&want.key, &self.month);
         let is_frozen = self.books.is_frozen(&want.key.account)?;
-        let current = if is_frozen { None } else { self.current_lease(&want.key, terms)? };
-        let funds = funds::own(&self.books, &quota, terms.price)?;
-        let mut case = Case { want, terms, quota, funds };
+        let current = if is_frozen { None } else { self.current_lease(&want.key, &terms)? };
+        let means = funds::own(&self.books, &quota, &terms)?;
+        let mut case = Case { want, terms, quota, means };
         if is_frozen {
             self.refuse_frozen(&case);
             return Ok(());
         }
-        let mut decision = self.decide(&case, current);
+        let (mut tier, mut decision) = self.decide(&case, current);
         if decision == Decision::Short {
             let account = BTreeSet::from([case.quota.account.clone()]);
             self.books.load_overdue(tx, &account).await?;
-            if self.books.end_overdue(&case.quota.account, current, self.settings)? {
-                case.funds = funds::own(&self.books, &case.quota, terms.price)?;
-                decision = self.decide(&case, current);
+            let keep = current.map(|current| current.id);
+            if self.books.end_overdue(&case.quota.account, keep, self.settings)? {
+                case.means = funds::own(&self.books, &case.quota, &case.terms)?;
+                (tier, decision) = self.decide(&case, current);
             }
         }
         match decision {
             Decision::Grant { units, last } => {
-                self.books.hold(&case.quota, terms.price.unwrap_or(Nanos::ZERO), units)?;
+                let at = tier.and_then(|tier| case.terms.tiers.get(tier)).copied();
+                let unit_price = at.map_or_else(UnitPrice::default, |tier| tier.unit_price());
+                self.books.hold(&case.quota, unit_price, units)?;
                 let id = match current {
-                    Some(id) => self.extend(id, units)?,
-                    None => self.open(tx, &case, units).await?,
+                    Some(current) if current.tier == tier => self.extend(current.id, units)?,
+                    current => {
+                        self.follow(current)?;
+                        self.open(tx, &case, at, units).await?
+                    }
                 };
                 self.granted.push(units.total());
                 self.grant(id, &case, last)
@@ -79,29 +92,65 @@ impl Batch<'_> {
         }
     }
 
-    fn decide(&self, case: &Case<'_>, current: Option<u64>) -> Decision {
-        let Case { want, quota, funds, .. } = case;
+    /// Decides a grant, and at which tier. A lease is refilled within its tier; a call that it cannot serve gets a lease at
+    /// the next tier that has room.
+    fn decide(&self, case: &Case<'_>, current: Option<Current>) -> (Option<usize>, Decision) {
+        let choice = match current.and_then(|current| current.tier) {
+            Some(tier) if case.want.waiting => Choice::Rather(tier),
+            Some(tier) => Choice::Only(tier),
+            None => Choice::First,
+        };
+        self.decide_by(case, choice, current)
+    }
+
+    fn decide_by(
+        &self,
+        case: &Case<'_>,
+        choice: Choice,
+        current: Option<Current>,
+    ) -> (Option<usize>, Decision) {
+        let Case { want, quota, means, .. } = case;
+        let current = current.map(|current| current.id);
         let others =
             self.books.open_leases(&quota.account).filter(|lease| Some(lease.id) != current);
         let drawers = others.count().saturating_add(1) as u64;
-        decide(*funds, Ask { units: want.units, min: want.min }, drawers)
+        choose(means, choice, Ask { units: want.units, min: want.min }, drawers)
+    }
+
+    /// Lets another lease follow, which holds units at another price. What this one holds may be drawn already: it stays
+    /// until its gateway has reported it, which the new one makes it do.
+    fn follow(&mut self, current: Option<Current>) -> Result<(), StoreError> {
+        if let Some(Current { id, .. }) = current {
+            let lease = self.books.lease_mut(id)?;
+            lease.is_followed = true;
+            lease.recall = true;
+        }
+        Ok(())
     }
 
     /// The open lease of this process for the key. One whose month, price or total is over is ended instead.
-    fn current_lease(&mut self, key: &LeaseKey, terms: Terms) -> Result<Option<u64>, StoreError> {
+    fn current_lease(
+        &mut self,
+        key: &LeaseKey,
+        terms: &Terms,
+    ) -> Result<Option<Current>, StoreError> {
         let found = self.books.open_leases(&key.account).find(|lease| {
-            lease.gateway == self.request.gateway && lease.epoch == self.epoch && lease.key == *key
+            let is_own = lease.gateway == self.request.gateway && lease.epoch == self.epoch;
+            is_own && lease.key == *key && !lease.is_followed
         });
         let Some(lease) = found else { return Ok(None) };
+        let tier = terms.tier_of(lease.price_version);
+        let is_at_this_price =
+            if terms.tiers.is_empty() { lease.price_version.is_none() } else { tier.is_some() };
         let is_current = lease.month == self.month.text
-            && lease.price_version == terms.price_version
+            && is_at_this_price
             && lease.not_after.is_none_or(|end| self.books.now < end)
             // A change of the price that was set while the lease was made bounds it, too.
             && terms.until.is_none_or(|until| lease.not_after.is_some_and(|end| end <= until))
             && lease.units.granted.total().saturating_add(GRANT_MAX) <= LEASE_TOTAL_MAX;
         let id = lease.id;
         if is_current {
-            return Ok(Some(id));
+            return Ok(Some(Current { id, tier }));
         }
         self.books.end_lease(id, State::Closed)?;
         Ok(None)
@@ -120,17 +169,20 @@ impl Batch<'_> {
         &mut self,
         tx: &mut MySqlConnection,
         case: &Case<'_>,
+        tier: Option<Tier>,
         units: Split,
     ) -> Result<u64, StoreError> {
         let key = &case.want.key;
+        self.prices.hold_still(tx, key).await?;
         let month_end = self.month.ends_at;
         let new = NewLease {
             gateway: self.request.gateway.clone(),
             epoch: self.epoch,
             key: key.clone(),
             open_key: open_key(key),
-            price: case.terms.price.unwrap_or(Nanos::ZERO),
-            price_version: case.terms.price_version,
+            price: tier.map_or(Nanos::ZERO, |tier| tier.price),
+            price_version: tier.and_then(|tier| tier.version),
+            is_counted: tier.is_some_and(|tier| tier.units.is_some()),
             month: self.month.text.clone(),
             granted: units,
             not_after: Some(case.terms.until.map_or(month_end, |until| until.min(month_end))),
@@ -163,20 +215,31 @@ impl Batch<'_> {
     fn recall_or_refuse(
         &mut self,
         case: &Case<'_>,
-        current: Option<u64>,
+        current: Option<Current>,
     ) -> Result<(), StoreError> {
-        if let Some(id) = current.filter(|&id| self.was_lost(case.want, id)) {
+        let own = current.map(|current| current.id);
+        if let Some(id) = own.filter(|&id| self.was_lost(case.want, id)) {
             // Those units are the gateway's already: it needs to hear of them, and nothing more.
             let id = self.extend(id, Split::NONE)?;
             return self.grant(id, case, true);
         }
-        let pool = Pool::of(&self.books, &case.quota, case.terms.price.is_some(), current);
-        let soon =
-            !pool.leases.is_empty() && case.want.min <= pool.added_to(case.funds).total().total();
+        let pool = Pool::of(&self.books, &case.quota, !case.terms.tiers.is_empty(), own);
+        let reachable = Case {
+            want: case.want,
+            terms: case.terms.clone(),
+            quota: case.quota.clone(),
+            means: pool.added_to(&case.means, &case.terms),
+        };
+        let is_enough =
+            |case: &Case<'_>| self.decide_by(case, Choice::First, current).1 != Decision::Short;
+        // A refill ahead of need has to stay within its tier; the account has more at the next one.
+        let is_at_edge = !case.want.waiting && is_enough(case);
+        let soon = is_at_edge || (!pool.leases.is_empty() && is_enough(&reachable));
         if soon && case.want.waiting {
             pool.recall(&mut self.books)?;
         }
-        let refusal = self.refusal(case, charge::code_of_short(case.terms.price), soon);
+        let code = charge::code_of_short(case.means.next().map(|rate| rate.price));
+        let refusal = self.refusal(case, code, soon);
         self.reply.refusals.push(refusal);
         Ok(())
     }
@@ -196,14 +259,15 @@ impl Batch<'_> {
     }
 
     fn refusal(&self, case: &Case<'_>, code: Code, soon: bool) -> Refusal {
+        let price = case.means.next().map(|rate| rate.price);
         Refusal {
             key: case.want.key.clone(),
             min: case.want.min,
             soon,
             code: code.number(),
             retry_after_ms: retry_after_ms(soon),
-            available: case.funds.available,
-            price: case.terms.price,
+            available: case.means.available,
+            price,
             free_quota: funds::free_quota(&self.books, &case.quota, &self.month),
         }
     }

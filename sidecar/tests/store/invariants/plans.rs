@@ -40,6 +40,14 @@ async fn crowd() -> Fixture {
             "CONCAT(i, '-', j), CONCAT('u', i), 's1', 'free', 0, 1, ELT(j, 'lease', 'journal', 'reserve'), i, 'edge-1', 1, i, NOW() FROM {n}, {m}",
         ),
         (
+            "price_version (service_name, source, user_id, price, effective_from)",
+            "CONCAT('s', j), 'book', CONCAT('u', i), 1, NOW() FROM {n}, {m}",
+        ),
+        (
+            "tier_usage (user_id, price_version_id, reset_month, total, used, held, late)",
+            "CONCAT('u', i), j, '2026-11', 5, 0, 0, 0 FROM {n}, {m}",
+        ),
+        (
             "journal_line (gateway_id, instance, line, user_id, service_name, used, updated_at)",
             "'edge-1', 'i', i, CONCAT('u', i), 's1', 1, NOW() FROM {n}",
         ),

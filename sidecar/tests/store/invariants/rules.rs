@@ -16,7 +16,7 @@ use crate::orders;
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
 
 /// What the statements below change.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "user_balance",
     "free_quota",
     "lease",
@@ -27,6 +27,8 @@ const TABLES: [&str; 10] = [
     "ledger_entry",
     "recharge_order",
     "recharge_refund",
+    "price_version",
+    "tier_usage",
 ];
 
 /// Guards of the schema that keep rows from breaking a rule at all.
@@ -37,12 +39,13 @@ const GUARDS: [(&str, &str); 3] = [
 ];
 
 async fn two_accounts() -> Fixture {
-    let (quotas, prices) = ([("asset", 4)], [("asset", "0.5")]);
+    let (quotas, prices) = ([("asset", 4)], [("asset", "0.5"), ("graded", "1")]);
     let farebox = Fixture::new(&quotas, &prices).await;
     let store = Store::connect(&farebox.database.options, 8).await.unwrap();
     let settings = Settings { on_lost: OnLost::Granted, ..settings(&quotas, &prices) };
     let app = App::new(store, settings).with_payment(orders::away());
     let farebox = Fixture { app, ..farebox };
+    farebox.grade("graded", &[(Some(5), "0.02"), (None, "0.01")]).await;
     for account in ACCOUNTS {
         farebox.fill(account).await;
     }
@@ -54,6 +57,10 @@ impl Fixture {
     /// Gives an account rows of every kind and every end.
     async fn fill(&self, account: &str) {
         self.credit(account, "20").await;
+        // Prices of its own, in an hour and in two.
+        for (price, hours) in [("0.4", 1), ("0.3", 2)] {
+            self.give_price(account, "asset", price, hours * 3_600).await;
+        }
         self.reservation(reserve_units(&format!("open-{account}"), account, "asset", 1)).await;
         let mut edge = self.gateway(&format!("edge-{account}"));
         let lease = edge.want(want(account, "asset", 6, 6)).await.unwrap().lease;
@@ -64,6 +71,8 @@ impl Fixture {
         let mut gone = self.gateway(&format!("gone-{account}"));
         let lost = gone.want(want(account, "asset", 2, 2)).await.unwrap().lease;
         self.expire(lost).await;
+        self.record(deduct(&format!("t-{account}"), account, "graded", 2)).await;
+        self.reservation(reserve_units(&format!("h-{account}"), account, "graded", 1)).await;
         let charged = self.record(deduct(&format!("d-{account}"), account, "asset", 2)).await;
         self.told(refund(&format!("f-{account}"), &charged, Some(1))).await;
         let request = reserve_units(&format!("r-{account}"), account, "asset", 3);
@@ -107,10 +116,15 @@ async fn each_rule_counts_the_rows_of_the_accounts_that_it_is_asked_about() {
     let all = farebox.app.invariants().await.unwrap();
     let alice = farebox.check_alone("alice").await;
     let bob = farebox.check_alone("bob").await;
+    let everybodys = "SELECT COUNT(*) FROM price_version WHERE source = 'book' AND user_id = ''";
+    let everybodys: u64 = farebox.database.rows(everybodys).await[0].parse().unwrap();
     for invariant in all {
         let (alice, bob) = (alice[invariant.name], bob[invariant.name]);
         assert_ne!((alice, bob), (0, 0), "{} looks at something", invariant.name);
-        assert_eq!((alice, alice + bob), (bob, invariant.checked), "{}", invariant.name);
+        // Everybody's price is nobody's row.
+        let of_nobody = if invariant.name == "m7_book_prices" { everybodys } else { 0 };
+        let of_accounts = invariant.checked - of_nobody;
+        assert_eq!((alice, alice + bob), (bob, of_accounts), "{}", invariant.name);
     }
 }
 
@@ -148,7 +162,7 @@ async fn each_rule_finds_what_breaks_it_in_its_account_and_nothing_in_others() {
 }
 
 /// Each rule with a statement that breaks it; its last condition names the account.
-const PLANTS: [(&str, &str); 32] = [
+const PLANTS: [(&str, &str); 37] = [
     ("m1_balance_bounds", "UPDATE user_balance SET held = balance + 1 WHERE"),
     ("m1_held_money", "UPDATE user_balance SET held = held + 0.000000001 WHERE"),
     ("m1_quota_bounds", "UPDATE free_quota SET used_quota = total_quota + 1 WHERE"),
@@ -208,4 +222,9 @@ const PLANTS: [(&str, &str); 32] = [
         "UPDATE recharge_order SET status = 'paid' WHERE status = 'partly_refunded' AND",
     ),
     ("m6_asking", "UPDATE recharge_order SET ask_at = NULL WHERE status = 'pending' AND"),
+    ("m7_book_prices", "UPDATE price_version SET effective_to = NULL WHERE price = 0.4 AND"),
+    ("m7_lease_bound", "UPDATE lease SET not_after = '9999-01-01' WHERE state = 'open' AND"),
+    ("m1_tier_bounds", "UPDATE tier_usage SET total = total + 1 WHERE"),
+    ("m1_tier_held", "UPDATE tier_usage SET held = held + 1 WHERE"),
+    ("m1_tier_used", "UPDATE tier_usage SET used = used - 1 WHERE"),
 ];

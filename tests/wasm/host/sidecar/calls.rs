@@ -89,6 +89,7 @@ impl FakeSidecar {
         self.charges.push(Charge { account, service, units: count, kind: Kind::Deduct });
         let reply = DeductReply {
             record_id: format!("record-{}", self.charges.len()),
+            record_ids: vec![],
             free_units: cost.units.free,
             paid_units: cost.units.paid,
             amount: cost.amount,

@@ -1,9 +1,10 @@
 //! Deducts, and how a request ends for which there is not enough.
 
-use farebox_core::call::{CheckReply, DeductReply, DeductRequest, Reason, Shortfall};
-use farebox_core::charge::{self, Cost, PaidBy, Verdict};
+use farebox_core::call::{CheckReply, CostPart, DeductReply, DeductRequest, Reason, Shortfall};
+use farebox_core::charge::{self, Bill, Cost, PaidBy, Part};
 use farebox_core::code::Code;
-use farebox_core::grant::Funds;
+use farebox_core::grant::Means;
+use farebox_core::money::Nanos;
 use farebox_core::wire::LeaseKey;
 
 use super::{Decided, Round};
@@ -24,11 +25,11 @@ pub(super) struct Case {
 /// What there is for a call.
 pub(super) enum Cover {
     /// Enough.
-    Enough(Cost),
+    Enough(Bill),
     /// Enough, once gateways have given back what they do not use.
     Recalled,
     /// Not, and why; with what nothing holds.
-    Refused(Code, Funds),
+    Refused(Code, Means),
 }
 
 impl Round<'_> {
@@ -41,9 +42,9 @@ impl Round<'_> {
         let key = LeaseKey { account: user_id.clone(), service: service.clone(), price: *price };
         let case = self.case(&key);
         match self.cover(&case, *count)? {
-            Cover::Enough(cost) => self.charge(&case, cost),
+            Cover::Enough(bill) => self.charge(&case, &bill),
             Cover::Recalled => Ok(Decided::Recalled),
-            Cover::Refused(code, funds) => Ok(self.refuse(&case, code, funds, *count)),
+            Cover::Refused(code, means) => Ok(self.refuse(&case, code, &means, *count)),
         }
     }
 
@@ -54,8 +55,8 @@ impl Round<'_> {
         count: u64,
     ) -> Result<Option<CheckReply>, StoreError> {
         let case = self.case(key);
-        let funds = funds::own(&self.books, &case.quota, case.terms.price)?;
-        let reply = self.check_reply(&case, funds, funds, count)?;
+        let means = funds::own(&self.books, &case.quota, &case.terms)?;
+        let reply = self.check_reply(&case, &means, &means, count)?;
         Ok(reply.allowed.then_some(reply))
     }
 
@@ -67,48 +68,56 @@ impl Round<'_> {
     ) -> Result<CheckReply, StoreError> {
         let case = self.case(key);
         let cover = self.cover(&case, count)?;
-        let funds = funds::own(&self.books, &case.quota, case.terms.price)?;
+        let means = funds::own(&self.books, &case.quota, &case.terms)?;
         let reachable = match cover {
-            Cover::Enough(_) | Cover::Refused(..) => funds,
-            Cover::Recalled => self.pool(&case).added_to(funds),
+            Cover::Enough(_) | Cover::Refused(..) => means.clone(),
+            Cover::Recalled => self.pool(&case).added_to(&means, &case.terms),
         };
-        self.check_reply(&case, funds, reachable, count)
+        self.check_reply(&case, &means, &reachable, count)
     }
 
     fn check_reply(
         &self,
         case: &Case,
-        funds: Funds,
-        reachable: Funds,
+        means: &Means,
+        reachable: &Means,
         count: u64,
     ) -> Result<CheckReply, StoreError> {
         let is_frozen = self.books.is_frozen(&case.quota.account)?;
-        let (allowed, reason, cost) = match charge::decide(reachable, count) {
-            Verdict::Payable(Cost { units, amount }) if !is_frozen => {
-                (true, PaidBy::of(units).into(), amount)
+        let (allowed, reason, cost, parts) = match charge::bill(reachable, count) {
+            Some(Bill { cost: Cost { units, amount }, parts }) if !is_frozen => {
+                (true, PaidBy::of(units).into(), amount, parts)
             }
-            Verdict::Payable(_) | Verdict::Short => {
-                let reason = match funds.price {
+            Some(_) | None => {
+                let reason = match means.next() {
                     _ if is_frozen => Reason::AccountFrozen,
                     Some(_) => Reason::InsufficientBalance,
                     None => Reason::InsufficientQuota,
                 };
-                (false, reason, charge::cost_of(funds, count))
+                (false, reason, charge::cost_over(means, count), Vec::new())
             }
         };
+        let part = |part: &Part| {
+            let price = case.terms.tiers.get(part.rate).map_or(Nanos::ZERO, |tier| tier.price);
+            CostPart { units: part.units, price, amount: part.amount }
+        };
+        let parts = if parts.len() < 2 { Vec::new() } else { parts.iter().map(part).collect() };
+        let next = means.next();
         Ok(CheckReply {
             allowed,
             reason,
-            remaining_free: funds.free_units,
-            available: funds.available,
+            remaining_free: means.free_units,
+            available: means.available,
             cost,
-            price: funds.price,
+            price: next.map(|rate| rate.price),
+            price_units: next.and_then(|rate| rate.room),
+            parts,
             currency: self.books.balance(&case.quota.account)?.currency.clone(),
         })
     }
 
     fn pool(&self, case: &Case) -> Pool {
-        Pool::of(&self.books, &case.quota, case.terms.price.is_some(), None)
+        Pool::of(&self.books, &case.quota, !case.terms.tiers.is_empty(), None)
     }
 
     pub(super) fn case(&self, key: &LeaseKey) -> Case {
@@ -120,47 +129,55 @@ impl Round<'_> {
     pub(super) fn cover(&mut self, case: &Case, units: u64) -> Result<Cover, StoreError> {
         let Case { quota, terms } = case;
         let account = &quota.account;
-        let mut funds = funds::own(&self.books, quota, terms.price)?;
+        let mut means = funds::own(&self.books, quota, terms)?;
         if self.books.is_frozen(account)? {
-            return Ok(Cover::Refused(Code::AccountFrozen, funds));
+            return Ok(Cover::Refused(Code::AccountFrozen, means));
         }
-        if charge::decide(funds, units) == Verdict::Short {
+        if charge::bill(&means, units).is_none() {
             if !self.claims.contains(account) {
                 self.short.insert(account.clone());
             } else if self.books.end_overdue(account, None, self.settings)? {
-                funds = funds::own(&self.books, quota, terms.price)?;
+                means = funds::own(&self.books, quota, terms)?;
             }
         }
-        if let Verdict::Payable(cost) = charge::decide(funds, units) {
-            return Ok(Cover::Enough(cost));
+        if let Some(bill) = charge::bill(&means, units) {
+            return Ok(Cover::Enough(bill));
         }
         let pool = self.pool(case);
-        if charge::decide(pool.added_to(funds), units) == Verdict::Short {
-            return Ok(Cover::Refused(charge::code_of_short(terms.price), funds));
+        if charge::bill(&pool.added_to(&means, terms), units).is_none() {
+            let code = charge::code_of_short(means.next().map(|rate| rate.price));
+            return Ok(Cover::Refused(code, means));
         }
         pool.recall(&mut self.books)?;
         Ok(Cover::Recalled)
     }
 
-    fn charge(&mut self, case: &Case, cost: Cost) -> Result<Decided, StoreError> {
+    fn charge(&mut self, case: &Case, bill: &Bill) -> Result<Decided, StoreError> {
         let Case { quota, terms } = case;
         let charge = Charge {
             message: None,
             quota: quota.clone(),
-            price: terms.price,
-            price_version: terms.price_version,
+            unit_price: terms.first(),
             source: Source::Deduct,
             lease: None,
             journal_line: None,
         };
-        let record_id = self.books.charge_call(&charge, cost)?.unwrap_or_default();
+        let price = match bill.parts.first() {
+            Some(part) => terms.tiers.get(part.rate).map(|tier| tier.price),
+            None => terms.first().price,
+        };
+        let record_ids = self.books.charge_bill(&charge, terms, bill)?;
+        let record_id = record_ids.first().cloned().unwrap_or_default();
+        let record_ids = if record_ids.len() < 2 { Vec::new() } else { record_ids };
+        let cost = bill.cost;
         let (balance, available, currency) = self.money(&quota.account)?;
         Ok(Decided::Answer(Outcome::Deducted(DeductReply {
             record_id,
+            record_ids,
             free_units: cost.units.free,
             paid_units: cost.units.paid,
             amount: cost.amount,
-            price: terms.price,
+            price,
             balance,
             available,
             currency,
@@ -169,15 +186,16 @@ impl Round<'_> {
     }
 
     /// Says what there is and what it takes.
-    pub(super) fn refuse(&self, case: &Case, code: Code, funds: Funds, units: u64) -> Decided {
-        let Case { quota, terms } = case;
+    pub(super) fn refuse(&self, case: &Case, code: Code, means: &Means, units: u64) -> Decided {
+        let quota = &case.quota;
+        let price = means.next().map(|rate| rate.price);
         Decided::Answer(Outcome::Refused(Refusal {
             code: code.number(),
             shortfall: Shortfall {
-                remaining_free: funds.free_units,
-                available: funds.available,
-                cost: charge::cost_of(funds, units),
-                price: terms.price,
+                remaining_free: means.free_units,
+                available: means.available,
+                cost: charge::cost_over(means, units),
+                price,
                 free_quota: funds::free_quota(&self.books, quota, &self.month),
             },
         }))

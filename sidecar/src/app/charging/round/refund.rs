@@ -43,7 +43,8 @@ impl Round<'_> {
                  use `farebox account credit`"
             )));
         }
-        let left = charge.units.minus(charge.refunded);
+        let parts = self.books.parts_of(record);
+        let left = self.left(&parts);
         if left == Split::NONE {
             return Ok(ended(format!("all of billing record {record} went back already")));
         }
@@ -54,18 +55,22 @@ impl Round<'_> {
             let field = "units".to_owned();
             return Ok(Decided::Failed(FieldError { field, value, problem }.into()));
         }
-        self.give_back(record, left.take_paid_first(units), account)
+        self.give_back(record, &parts, units, account)
     }
 
     /// Undoes a deduct: all of it goes back, and one that has not come yet will charge nothing.
     fn undo(&mut self, key: &str, account: &AccountId) -> Result<Decided, StoreError> {
         let key = deduct_key(key);
-        let record = match self.known.get(&key) {
+        let (record, parts) = match self.known.get(&key) {
             None => {
                 self.keep(key, &ANY_CONTENT, &Outcome::Cancelled);
                 return self.nothing_back(None, account);
             }
-            Some(Known { outcome: Outcome::Deducted(reply), .. }) => reply.record_id.clone(),
+            Some(Known { outcome: Outcome::Deducted(reply), .. }) => {
+                let only = || vec![reply.record_id.clone()];
+                let parts = Some(reply.record_ids.clone()).filter(|ids| !ids.is_empty());
+                (reply.record_id.clone(), parts.unwrap_or_else(only))
+            }
             Some(_) => return self.nothing_back(None, account),
         };
         match self.books.charged(&record) {
@@ -75,26 +80,46 @@ impl Round<'_> {
             Some(charge) if charge.account != *account => Ok(not_found(&record)),
             // It began with this deduct, after the accounts of this round were locked.
             Some(_) if !self.books.has(account) => Ok(Decided::NextRound),
-            Some(charge) => {
-                let left = charge.units.minus(charge.refunded);
+            Some(_) => {
+                let left = self.left(&parts);
                 if left == Split::NONE {
                     return self.nothing_back(Some(record), account);
                 }
-                self.give_back(&record, left, account)
+                self.give_back(&record, &parts, left.total(), account)
             }
         }
     }
 
+    /// What has not come back yet of these charges.
+    fn left(&self, records: &[String]) -> Split {
+        let charges = records.iter().filter_map(|record| self.books.charged(record));
+        let left = charges.map(|charge| charge.units.minus(charge.refunded));
+        left.fold(Split::NONE, Split::plus)
+    }
+
+    /// Gives units of a call's charges back, from the last price on, paid ones first; free ones stand with the first.
     fn give_back(
         &mut self,
         record: &str,
-        units: Split,
+        parts: &[String],
+        units: u64,
         account: &AccountId,
     ) -> Result<Decided, StoreError> {
-        let (refund_id, amount) = self.books.refund_charge(record, units)?;
+        let (mut refund_id, mut amount, mut back) = (None, Nanos::ZERO, Split::NONE);
+        for part in parts.iter().rev() {
+            let left = self.left(std::slice::from_ref(part));
+            let of_part = left.take_paid_first(units.saturating_sub(back.total()));
+            if of_part != Split::NONE {
+                let (refund, more) = self.books.refund_charge(part, of_part)?;
+                refund_id = Some(refund);
+                amount = amount.checked_add(more).unwrap_or(amount);
+                back = back.plus(of_part);
+            }
+        }
+        let units = back;
         let (balance, available, currency) = self.money(account)?;
         Ok(Decided::Answer(Outcome::Refunded(RefundReply {
-            refund_id: Some(refund_id),
+            refund_id,
             record_id: Some(record.to_owned()),
             free_units: units.free,
             paid_units: units.paid,

@@ -6,8 +6,8 @@ use farebox_core::call::{
     CommitReply, CommitRequest, RESERVATION_TTL_MS, ReleaseReply, ReleaseRequest, ReserveReply,
     ReserveRequest,
 };
-use farebox_core::charge::Cost;
-use farebox_core::grant::Split;
+use farebox_core::charge::{self, Bill, Cost};
+use farebox_core::grant::{Ask, Choice, Decision, Means, Split, choose};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{FieldError, LeaseKey};
 
@@ -15,8 +15,9 @@ use super::deduct::{Case, Cover};
 use super::{Decided, Round};
 use crate::app::books::{Charge, new_id};
 use crate::app::charging::{CallError, Outcome};
+use crate::app::funds;
 use crate::app::rfc3339;
-use crate::app::terms::Terms;
+use crate::app::terms::{Terms, Tier, UnitPrice};
 use crate::store::StoreError;
 use crate::store::billing_record::Source;
 use crate::store::column::time_text;
@@ -39,20 +40,48 @@ impl Round<'_> {
             Some(amount) => (money_only(case), Basis::Amount, amount.get().unsigned_abs()),
             None => (case, Basis::Units, units.unwrap_or(0)),
         };
-        let cost = match self.cover(&case, wanted)? {
-            Cover::Enough(cost) => cost,
+        let (code, lacking) = match self.cover(&case, wanted)? {
+            Cover::Enough(bill) => match self.at_one_price(&case, &bill, wanted)? {
+                Ok((cost, unit_price)) => {
+                    let quota = self.quota(user_id, service);
+                    let (units, unit_price) = match basis {
+                        Basis::Units => (cost.units, unit_price),
+                        Basis::Amount => (Split::NONE, UnitPrice::default()),
+                    };
+                    let cost = Cost { units, amount: cost.amount };
+                    return self.set_aside(quota, basis, cost, unit_price, request.ttl_ms);
+                }
+                Err(means) => {
+                    let price = means.next().map(|rate| rate.price);
+                    (charge::code_of_short(price), means)
+                }
+            },
             Cover::Recalled => return Ok(Decided::Recalled),
-            Cover::Refused(code, funds) => {
-                let price = if basis == Basis::Amount { None } else { case.terms.price };
-                return Ok(self.refuse(&case, code, funds, wanted).with_price(price));
-            }
+            Cover::Refused(code, means) => (code, means),
         };
-        let quota = self.quota(user_id, service);
-        let (units, price) = match basis {
-            Basis::Units => (cost.units, case.terms),
-            Basis::Amount => (Split::NONE, Terms::default()),
-        };
-        self.set_aside(quota, basis, Cost { units, amount: cost.amount }, price, request.ttl_ms)
+        let refused = self.refuse(&case, code, &lacking, wanted);
+        Ok(if basis == Basis::Amount { refused.with_price(None) } else { refused })
+    }
+
+    /// A reservation has one price, as a lease has: where the call's units have several, that of the first tier that has room
+    /// for all of them. What there is, when it does not pay for them.
+    fn at_one_price(
+        &self,
+        case: &Case,
+        bill: &Bill,
+        units: u64,
+    ) -> Result<Result<(Cost, UnitPrice), Means>, StoreError> {
+        let price = |rate: usize| case.terms.tiers.get(rate).map(Tier::unit_price);
+        if let [] | [_] = bill.parts.as_slice() {
+            let price = bill.parts.first().and_then(|part| price(part.rate));
+            return Ok(Ok((bill.cost, price.unwrap_or_else(|| case.terms.first()))));
+        }
+        let means = funds::own(&self.books, &case.quota, &case.terms)?;
+        let (rate, decision) = choose(&means, Choice::First, Ask { units, min: units }, 1);
+        let unit_price = rate.and_then(price).unwrap_or_default();
+        let Decision::Grant { units, .. } = decision else { return Ok(Err(means)) };
+        let amount = unit_price.price.and_then(|price| price.checked_mul(units.paid));
+        Ok(Ok((Cost { units, amount: amount.unwrap_or(Nanos::ZERO) }, unit_price)))
     }
 
     fn set_aside(
@@ -60,7 +89,7 @@ impl Round<'_> {
         quota: QuotaKey,
         basis: Basis,
         cost: Cost,
-        terms: Terms,
+        unit_price: UnitPrice,
         ttl_ms: Option<u64>,
     ) -> Result<Decided, StoreError> {
         let ttl = i64::try_from(ttl_ms.unwrap_or(RESERVATION_TTL_MS)).unwrap_or(i64::MAX);
@@ -72,8 +101,8 @@ impl Round<'_> {
             service: quota.service,
             month: quota.month,
             basis,
-            price: terms.price,
-            price_version: terms.price_version,
+            price: unit_price.price,
+            price_version: unit_price.version,
             free_units: cost.units.free,
             paid_units: cost.units.paid,
             amount: cost.amount,
@@ -85,7 +114,7 @@ impl Round<'_> {
             free_units: cost.units.free,
             paid_units: cost.units.paid,
             amount: cost.amount,
-            price: terms.price,
+            price: unit_price.price,
             expires_at: rfc3339(expires_at),
             balance,
             available,
@@ -116,8 +145,7 @@ impl Round<'_> {
                 service: row.service.clone(),
                 month: row.month.clone(),
             },
-            price,
-            price_version: row.price_version,
+            unit_price: UnitPrice { price, version: row.price_version },
             source: Source::Reserve,
             lease: None,
             journal_line: None,
@@ -170,7 +198,7 @@ impl Round<'_> {
 /// A case that no free quota helps: one of no service, at the smallest price.
 fn money_only(case: Case) -> Case {
     let month = String::new();
-    let terms = Terms { price: Some(ONE_NANO), ..case.terms };
+    let terms = Terms { until: case.terms.until, ..Terms::flat(ONE_NANO, None) };
     Case { quota: QuotaKey { month, ..case.quota }, terms }
 }
 

@@ -79,6 +79,8 @@ async fn what_was_decided_is_answered_as_its_own_reply() {
         available: "0.5".parse().unwrap(),
         cost: "1".parse().unwrap(),
         price: None,
+        price_units: None,
+        parts: Vec::new(),
         currency: "CNY".to_owned(),
     };
     let check = seen(Language::English, Ok(Decided::Checked(reply))).await;
