@@ -432,6 +432,7 @@ async fn bound(
         "UPDATE lease SET {besides}not_after = LEAST(COALESCE(not_after, ?), ?) WHERE state = 'open' AND {of}"
     );
     // Fixed texts are put in, and nothing of a user's.
+    let until = until.naive_utc();
     let query = sqlx::query(AssertSqlSafe(sql)).bind(until).bind(until);
     let query = match priced {
         Priced::At(versions) => query.bind(json(&versions)),

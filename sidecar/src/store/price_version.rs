@@ -260,10 +260,10 @@ pub(crate) async fn open_book(
         .bind(units_from)
         .bind(up_to)
         .bind(new.set_by)
-        .bind(new.from)
-        .bind(new.until)
+        .bind(new.from.naive_utc())
+        .bind(new.until.map(|moment| moment.naive_utc()))
         .bind(new.set_by)
-        .bind(new.until)
+        .bind(new.until.map(|moment| moment.naive_utc()))
         .execute(&mut *connection)
         .await?;
         units_from = up_to.unwrap_or(units_from);
@@ -279,7 +279,7 @@ pub(crate) async fn close(
 ) -> Result<(), StoreError> {
     for id in &version.ids {
         sqlx::query("UPDATE price_version SET effective_to = ? WHERE price_version_id = ?")
-            .bind(at)
+            .bind(at.naive_utc())
             .bind(id)
             .execute(&mut *connection)
             .await?;

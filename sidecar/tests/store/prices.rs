@@ -171,6 +171,28 @@ async fn a_change_to_come_bounds_leases_that_stand_and_leases_that_are_made() {
     assert_eq!((held[1].active, held[1].price.to_string()), (false, "0.001".to_owned()));
 }
 
+/// A bound moment goes to the server as a TIMESTAMP unless it is told otherwise, and those of MariaDB end in 2038.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_in_a_distant_year_is_kept_as_it_was_said() {
+    let farebox = Fixture::new(&[], &[("asset", "0.001")]).await;
+    farebox.credit("u", "1").await;
+    let grant = farebox.gateway("edge-1").want(want("u", "asset", 10, 10)).await.unwrap();
+    let year = "2040-01-01T00:00:00.000Z";
+    let effective = Some(year.parse().unwrap());
+    apply(&farebox, &change(&[("asset", "0.002")], effective)).await.unwrap();
+    let views = farebox.app.prices().await.unwrap();
+    let told: Vec<_> = views
+        .iter()
+        .map(|view| (view.active, view.effective_from == year, view.effective_to.as_deref()))
+        .collect();
+    assert_eq!(told, [(true, false, Some(year)), (false, true, None)]);
+    let unbound = format!(
+        "SELECT not_after FROM lease WHERE lease_id = {} AND not_after IS NULL",
+        grant.lease
+    );
+    assert_eq!(farebox.database.rows(unbound).await, [""; 0], "the month's end still bounds it");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_cannot_be_is_refused_with_field_value_and_remedy() {
     let farebox = Fixture::new(&[("payment", 5)], &[("asset", "0.001")]).await;
