@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use self::failure::Failure;
+use crate::api::{self, Listener};
 use crate::app::App;
 use crate::assembly::assemble;
 use crate::config::{Config, Environment, Log, LogLevel};
@@ -78,6 +79,12 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Print what stands at a listener, as OpenAPI.
+    Openapi {
+        /// Which listener.
+        #[arg(value_enum)]
+        listener: Listener,
+    },
     /// Tell what an error number means and how to go on.
     Errors(errors::ErrorsCommand),
     /// Check all of the books; exit code 1 when a rule is broken.
@@ -122,6 +129,9 @@ fn execute(CommandLine { config: path, command }: CommandLine) -> Result<(), Fai
         // Whoever asks may have no configuration.
         return errors::execute(&command);
     }
+    if let Command::Openapi { listener } = command {
+        return openapi(listener);
+    }
     let config = Config::load(&path, &Environment::of_process())?;
     let Log { level, format } = config.log;
     // What a person asked for is the output; only trouble is logged beside it.
@@ -162,6 +172,7 @@ async fn execute_command(
         Command::Prices(command) => {
             with_app(config, async |app| prices::execute(command, app).await).await
         }
+        Command::Openapi { listener } => openapi(listener),
         Command::Errors(command) => errors::execute(&command),
         Command::Explain { id, output } => {
             with_app(config, async |app| explain::execute(&id, output, app).await).await
@@ -170,6 +181,10 @@ async fn execute_command(
             with_app(config, async |app| invariants::execute(output, app).await).await
         }
     }
+}
+
+fn openapi(listener: Listener) -> Result<(), Failure> {
+    print(&api::document(listener).map_err(|err| Failure::Output(err.into()))?)
 }
 
 async fn connect(config: &Config) -> Result<Store, Failure> {

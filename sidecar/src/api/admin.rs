@@ -7,9 +7,14 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::any;
+use farebox_core::code::Code;
+use farebox_core::problem::Problem;
 use serde::Serialize;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::routes;
 
+use super::document::{self, Listener, Routes};
 use super::reply::{self, language};
 use super::shed;
 use super::token::Tokens;
@@ -47,20 +52,37 @@ pub struct Operators {
 }
 
 pub(super) fn routes(operators: Operators) -> Router {
-    let routes = orders::routes(operators.app.clone());
-    let routes = routes.merge(invariants::routes(operators.app.clone()));
-    let routes = routes.merge(audit::routes(operators.app.clone()));
-    let routes = routes.merge(accounts::routes(operators.app.clone()));
-    let routes = routes.merge(prices::routes(operators.app.clone()));
-    let guarded = guard(routes, operators.tokens.clone());
-    let open = Router::new()
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(operators)
-        .merge(guarded);
+    let guarded = guard(guarded().into_router(operators.app.clone()), operators.tokens.clone());
+    let open = open().into_router(operators).merge(guarded);
     // Whoever asks whether the process lives is always answered.
-    let alive = Router::new().route("/healthz", get(healthz));
+    let alive = alive().into_router(()).merge(document::route(Listener::Admin));
     alive.merge(shed::limit(open, IN_FLIGHT_MAX, Shed::Operators))
+}
+
+/// What is said about them.
+pub(super) fn document() -> OpenApi {
+    let document = alive().into_document();
+    document.merge_from(open().into_document()).merge_from(guarded().into_document())
+}
+
+fn alive() -> Routes<()> {
+    Routes::new().add(routes!(healthz), &[])
+}
+
+/// What orchestrators and Prometheus reach without a token.
+fn open() -> Routes<Operators> {
+    Routes::new().add(routes!(readyz), &[]).add(routes!(metrics), &[Code::Overloaded])
+}
+
+/// What operators reach with a token.
+fn guarded() -> Routes<App> {
+    orders::routes()
+        .and(invariants::routes())
+        .and(audit::routes())
+        .and(accounts::routes())
+        .and(prices::routes())
+        .all_refuse(&[Code::TokenInvalid, Code::Overloaded, Code::Unavailable])
+        .secured_by(&["adminToken"])
 }
 
 /// Lets through to the routes below `/admin/v1/` whoever shows a token; nobody else learns which of them exist.
@@ -84,19 +106,28 @@ async fn admit(State(tokens): State<Tokens>, request: Request, next: Next) -> Re
     reply::unauthorized(language(request.headers()), remedy)
 }
 
-/// The process runs and answers; nothing else is asked, so that a dead database does not get it restarted.
+/// Says that the process lives
+///
+/// Nothing else is asked, so that a dead database does not get it restarted.
+#[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "service",
+    responses((status = 200, description = "It lives", body = serde_json::Value)))]
 async fn healthz() -> Response {
     reply::json(StatusCode::OK, r#"{"status":"alive"}"#.to_owned())
 }
 
 /// What `/readyz` says. Only the database decides; Redis is told for information.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Readiness {
     status: &'static str,
     database: String,
     redis: CacheHealth,
 }
 
+/// Says whether the sidecar can serve
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "service",
+    responses((status = 200, description = "The database is reachable and migrated", body = Readiness),
+        (status = 503, description = "It is not, or `100303` Billing service overloaded (计费服务繁忙)",
+            content((Readiness = "application/json"), (Problem = "application/problem+json")))))]
 async fn readyz(State(Operators { app, cache, .. }): State<Operators>) -> Response {
     let (database, redis) = tokio::join!(app.ready(), cache.health());
     let (status, word, database) = match database {
@@ -113,6 +144,9 @@ async fn readyz(State(Operators { app, cache, .. }): State<Operators>) -> Respon
     }
 }
 
+/// Tells what is measured, for Prometheus
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "service",
+    responses((status = 200, description = "The text format of Prometheus", body = String, content_type = "text/plain")))]
 async fn metrics(State(Operators { metrics, .. }): State<Operators>) -> Response {
     let mut response = Response::new(Body::from(metrics.render()));
     response.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);

@@ -25,6 +25,7 @@ mod accounts;
 mod audit;
 mod callback;
 mod calls;
+mod documents;
 mod orders;
 mod prices;
 mod recharge;

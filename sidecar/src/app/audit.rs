@@ -27,7 +27,7 @@ pub struct AuditFilter {
 }
 
 /// One action of an operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AuditView {
     /// Its number; later actions have larger ones.
     pub id: i64,
@@ -48,7 +48,7 @@ pub struct AuditView {
 }
 
 /// Actions, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AuditPage {
     /// The actions.
     pub actions: Vec<AuditView>,

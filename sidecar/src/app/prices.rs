@@ -19,7 +19,7 @@ pub(super) mod change;
 mod timeline;
 
 /// One price version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PriceView {
     /// What is metered.
     pub service: String,

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::routing::get;
 use farebox_core::code::{Code, Language};
 use farebox_core::id::ServiceName;
 use farebox_core::problem::Problem;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
+use utoipa_axum::routes;
 
 use super::super::amount::Amount;
 use super::super::body::{self, Limit};
+use super::super::document::Routes;
 use super::super::reply::{self, language, problem};
-use crate::app::{App, PriceChange, PriceView, PricesError};
+use crate::app::{App, PriceChange, PricePlan, PriceView, PricesError};
 use crate::config::price_file;
 
 /// The largest body.
@@ -29,15 +29,20 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Who acts, in the audit log.
 const ACTOR: &str = "admin api";
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new().route("/admin/v1/prices", get(list).post(apply)).with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    Routes::new().add(routes!(list, apply), &[Code::InvalidArgument])
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Prices {
     prices: Vec<PriceView>,
 }
 
+/// Tells every price version
+///
+/// What held, holds and is to come.
+#[utoipa::path(get, path = "/admin/v1/prices", operation_id = "listPrices", tag = "prices",
+    responses((status = 200, description = "Every version", body = Prices)))]
 async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
     let language = language(&headers);
     match tokio::time::timeout(TIMEOUT, app.prices()).await {
@@ -47,13 +52,18 @@ async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PriceChange)]
 struct Body {
+    /// Money per unit, by service.
     prices: BTreeMap<ServiceName, Amount>,
-    /// Now, when it is not said.
+    /// Now, when it is not said; else `now`, or a moment to come.
     #[serde(default, deserialize_with = "effective")]
+    #[schema(value_type = String, required = false, example = "2027-01-01T00:00:00+08:00")]
     effective: Option<chrono::DateTime<chrono::Utc>>,
+    /// Why, for the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
 }
 
@@ -65,6 +75,12 @@ fn effective<'de, D: Deserializer<'de>>(
         .map_err(|complaint| de::Error::custom(format!("{text:?} is {complaint}")))
 }
 
+/// Sets prices
+///
+/// Now, or from a moment to come until the next change. Services that are not named keep theirs. Applied again, it changes
+/// nothing.
+#[utoipa::path(post, path = "/admin/v1/prices", operation_id = "applyPrices", tag = "prices", request_body = Body,
+    responses((status = 200, description = "What differs now", body = PricePlan)))]
 async fn apply(State(app): State<App>, request: Request) -> Response {
     let language = language(request.headers());
     let Body { prices, effective, reason } = match read(request, language).await {

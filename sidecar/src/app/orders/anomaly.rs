@@ -15,7 +15,7 @@ use crate::store::recharge_order::Order;
 use crate::store::retry::retry;
 
 /// News that did not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AnomalyView {
     /// Its number.
     pub id: i64,

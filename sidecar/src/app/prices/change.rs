@@ -30,7 +30,7 @@ pub struct PriceChange {
 }
 
 /// What a change does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PricePlan {
     /// From when, RFC 3339 in UTC.
     pub effective: String,
@@ -39,7 +39,7 @@ pub struct PricePlan {
 }
 
 /// Another price of a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PriceDifference {
     /// What is metered.
     pub service: ServiceName,
