@@ -19,6 +19,7 @@ mod jwt;
 mod load;
 mod locked;
 mod observe;
+mod openapi;
 mod outage;
 mod overload;
 mod payment_service;
