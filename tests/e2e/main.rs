@@ -25,6 +25,7 @@ mod overload;
 mod payment_service;
 mod payment_tls;
 mod processes;
+mod readme;
 mod recharge;
 mod redirects;
 mod routes;
