@@ -31,6 +31,7 @@ mod redirects;
 mod routes;
 mod streams;
 mod strict;
+mod transcript;
 mod upgrades;
 
 use farebox_tests::{Plan, Stack, eventually};
