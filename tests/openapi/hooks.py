@@ -190,8 +190,8 @@ def agree(path, body):
         body |= {"instance": hashlib.md5(repr(body).encode()).hexdigest(), "epoch": 0, "seq": 1}
         for want in body.get("wants") or []:
             want["units"] = max(want["units"], want["min"])
-        for line in body.get("journal") or []:
-            line["used"] = min(line["used"], 1000)
+        for number, line in enumerate(body.get("journal") or []):
+            line |= {"line": number, "used": min(line["used"], 1000)}
     if endpoint == "callback":
         order, payment = choice(list(zip(KNOWN["order_id"], KNOWN["payment_order_id"])), body)
         body |= {"order_id": order, "payment_order_id": payment, "amount": SETTINGS["paid"]}

@@ -6,6 +6,8 @@
 //!
 //! Unknown members are ignored by both sides, so that either may be newer.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AccountId, GatewayId, ServiceName};
@@ -332,8 +334,23 @@ impl SyncRequest {
                 "must cost no more than 9223372036.854775807 at its price",
             )?;
         }
-        Ok(())
+        check_lines(&self.journal)
     }
+}
+
+/// A line is one key's: its total would otherwise be charged to several accounts in parts.
+fn check_lines(journal: &[JournalReport]) -> Result<(), FieldError> {
+    let mut keys = BTreeMap::new();
+    for (index, JournalReport { line, key, .. }) in journal.iter().enumerate() {
+        let first = *keys.entry(line).or_insert(key);
+        require(
+            first == key,
+            format!("journal[{index}].line"),
+            line,
+            "must not stand for two keys in one message",
+        )?;
+    }
+    Ok(())
 }
 
 fn check_price(key: &LeaseKey, field: String) -> Result<(), FieldError> {
@@ -413,6 +430,16 @@ mod tests {
         assert_eq!(
             unpayable.validate().unwrap_err().to_string(),
             "journal[0].used is 3: must cost no more than 9223372036.854775807 at its price"
+        );
+        let (one, other) = (JournalReport { line: 1, key: key(), used: 3 }, "u2".parse().unwrap());
+        let again = JournalReport { used: 4, ..one.clone() };
+        let twice = SyncRequest { journal: vec![one.clone(), again.clone()], ..request() };
+        assert_eq!(twice.validate(), Ok(()), "the larger total counts");
+        let mixed = JournalReport { key: LeaseKey { account: other, ..key() }, ..again };
+        let mixed = SyncRequest { journal: vec![one, mixed], ..request() };
+        assert_eq!(
+            mixed.validate().unwrap_err().to_string(),
+            "journal[1].line is 1: must not stand for two keys in one message"
         );
         assert_eq!(
             broken(|r| r.wants = vec![r.wants[0].clone(); 1_001]),
