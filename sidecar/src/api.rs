@@ -7,6 +7,7 @@ use farebox_core::code::Code;
 use farebox_core::problem::Problem;
 
 pub use self::admin::{Operators, Remote, operator_routes};
+pub use self::document::{Listener, text as document};
 pub use self::gateway::Gateways;
 pub use self::identity::{Identities, IdentityError};
 pub use self::public::Public;
@@ -19,6 +20,7 @@ mod accounts;
 mod admin;
 mod amount;
 mod body;
+mod document;
 mod gateway;
 mod identity;
 mod key;

@@ -44,7 +44,7 @@ struct Connection {
 }
 
 /// What a probe found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheHealth {
     /// None is configured.

@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use self::failure::Failure;
+use crate::api::{self, Listener};
 use crate::app::App;
 use crate::assembly::assemble;
 use crate::config::{Config, Environment, Log, LogLevel};
@@ -105,6 +106,12 @@ enum Command {
     ExplainRoute(explain_route::ExplainRouteArgs),
     /// Find what is wrong in the configuration of an Envoy; exit code 1 with an error.
     Lint(lint::LintArgs),
+    /// Print what stands at a listener, as OpenAPI.
+    Openapi {
+        /// Which listener.
+        #[arg(value_enum)]
+        listener: Listener,
+    },
     /// Tell what an error number means and how to go on.
     Errors(errors::ErrorsCommand),
     /// Check all of the books; exit code 1 when a rule is broken.
@@ -148,6 +155,7 @@ fn execute(CommandLine { config: path, command }: CommandLine) -> Result<(), Fai
     let command = match command {
         // Whoever asks these may have no configuration.
         Command::Errors(command) => return errors::execute(&command),
+        Command::Openapi { listener } => return openapi(listener),
         Command::Lint(args) => return lint::execute(&args, &path),
         Command::ExplainRoute(args) => return explain_route::execute(&args, &path),
         command => command,
@@ -220,6 +228,7 @@ async fn execute_command(
         Command::Token(command) => {
             with_app(config, async |app| token::execute(command, app).await).await
         }
+        Command::Openapi { listener } => openapi(listener),
         Command::Errors(command) => errors::execute(&command),
         Command::Lint(args) => lint::execute(&args, path),
         Command::ExplainRoute(args) => explain_route::execute(&args, path),
@@ -230,6 +239,10 @@ async fn execute_command(
             with_app(config, async |app| invariants::execute(output, app).await).await
         }
     }
+}
+
+fn openapi(listener: Listener) -> Result<(), Failure> {
+    print(&api::document(listener).map_err(|err| Failure::Output(err.into()))?)
 }
 
 async fn connect(config: &Config) -> Result<Store, Failure> {

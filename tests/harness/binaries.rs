@@ -54,6 +54,13 @@ pub fn promtool() -> Result<PathBuf, StackError> {
     find("promtool", "FAREBOX_PROMTOOL", fetched_prometheus().join("promtool"))
 }
 
+/// Schemathesis, `FAREBOX_SCHEMATHESIS` or the one that `cargo xtask setup` installs.
+pub fn schemathesis() -> Result<PathBuf, StackError> {
+    let home = env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
+    let installed = home.join(".cache/farebox/schemathesis-4.32.5/bin/schemathesis");
+    find("Schemathesis 4.32.5", "FAREBOX_SCHEMATHESIS", installed)
+}
+
 fn fetched_prometheus() -> PathBuf {
     let home = env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
     home.join(".cache/farebox/prometheus/usr/bin")

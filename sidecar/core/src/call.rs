@@ -35,6 +35,7 @@ pub const RESERVATION_TTL_MS: u64 = 60_000;
 
 /// Whether a call could be charged now. Nothing is set aside and no money moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CheckRequest {
     /// Who pays.
     #[serde(alias = "userId")]
@@ -43,14 +44,17 @@ pub struct CheckRequest {
     #[serde(alias = "serviceName", alias = "service_name")]
     pub service: ServiceName,
     /// Units of the call.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2147483647))]
     pub count: u64,
     /// The route's own price per unit; absent: the price book's price for the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::not_negative))]
     pub price: Option<Nanos>,
 }
 
 /// What would pay for a call, or what is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Reason {
     /// The free quota covers it.
     #[serde(rename = "free")]
@@ -84,6 +88,7 @@ impl From<PaidBy> for Reason {
 
 /// The answer to a [`CheckRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CheckReply {
     /// Whether a deduct at this moment would succeed.
     pub allowed: bool,
@@ -110,6 +115,7 @@ pub struct CheckReply {
 
 /// Paid units of a call at one price.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CostPart {
     /// How many.
     pub units: u64,
@@ -121,9 +127,11 @@ pub struct CostPart {
 
 /// Charges a call: free units first, then money, all of it or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeductRequest {
     /// The caller's name for this call, 1–255 visible ASCII. The header `Idempotency-Key` may carry it instead.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::key))]
     pub idempotency_key: String,
     /// Who pays.
     #[serde(alias = "userId")]
@@ -132,18 +140,22 @@ pub struct DeductRequest {
     #[serde(alias = "serviceName", alias = "service_name")]
     pub service: ServiceName,
     /// Units of the call.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2147483647))]
     pub count: u64,
     /// The route's own price per unit; absent: the price book's price for the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::not_negative))]
     pub price: Option<Nanos>,
     /// How long to wait for units that gateways hold unused, in milliseconds; absent: as long as the request may take. No part
     /// of the content that the key names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 60000))]
     pub wait_ms: Option<u64>,
 }
 
 /// The answer to a [`DeductRequest`] that was charged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeductReply {
     /// The billing record; the first one, when the units have several prices.
     pub record_id: String,
@@ -171,6 +183,7 @@ pub struct DeductReply {
 
 /// What an account has beside what a refused call takes: members of the refusal's problem document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Shortfall {
     /// Units of this month's free quota that are neither used nor held.
     pub remaining_free: u64,
@@ -187,9 +200,11 @@ pub struct Shortfall {
 
 /// Sets units or money aside for one call, for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReserveRequest {
     /// The caller's name for this reservation, 1–255 visible ASCII. The header `Idempotency-Key` may carry it instead.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::key))]
     pub idempotency_key: String,
     /// Who pays.
     #[serde(alias = "userId")]
@@ -199,23 +214,29 @@ pub struct ReserveRequest {
     pub service: ServiceName,
     /// Units to set aside, free ones first. Either this or `amount`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2147483647))]
     pub units: Option<u64>,
     /// Money to set aside, for calls whose cost is known afterwards. Takes no free units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::not_negative))]
     pub amount: Option<Nanos>,
     /// The route's own price per unit; absent: the price book's. Not together with `amount`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::not_negative))]
     pub price: Option<Nanos>,
     /// When it comes back by itself, in milliseconds from now; absent: [`RESERVATION_TTL_MS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86400000))]
     pub ttl_ms: Option<u64>,
     /// As in [`DeductRequest::wait_ms`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 60000))]
     pub wait_ms: Option<u64>,
 }
 
 /// The answer to a [`ReserveRequest`] that was met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReserveReply {
     /// The reservation.
     pub reservation_id: String,
@@ -240,19 +261,24 @@ pub struct ReserveReply {
 
 /// Charges a part of a reservation, or all of it, and gives the rest back. Its key is the reservation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommitRequest {
     /// Which reservation.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 36, pattern = "^[!-~]+$"))]
     pub reservation_id: String,
     /// Units that the call took, no more than were reserved, free ones first; absent: all. For a reservation of units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 2147483647))]
     pub units: Option<u64>,
     /// What the call cost, no more than was reserved; absent: all. For a reservation of an amount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::not_negative))]
     pub amount: Option<Nanos>,
 }
 
 /// The answer to a [`CommitRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CommitReply {
     /// The reservation.
     pub reservation_id: String,
@@ -275,13 +301,16 @@ pub struct CommitReply {
 
 /// Gives a reservation back. Its key is the reservation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReleaseRequest {
     /// Which reservation.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 36, pattern = "^[!-~]+$"))]
     pub reservation_id: String,
 }
 
 /// The answer to a [`ReleaseRequest`]; all zero when the reservation had run out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReleaseReply {
     /// The reservation.
     pub reservation_id: String,
@@ -304,26 +333,35 @@ pub struct ReleaseReply {
 /// By `deduct_key` it also undoes a deduct whose outcome the caller does not know, for [`KEY_KEPT_H`] hours: one that has not
 /// arrived yet will charge nothing when it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RefundRequest {
     /// The caller's name for this refund, 1–255 visible ASCII. The header `Idempotency-Key` may carry it instead.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::key))]
     pub idempotency_key: String,
     /// The billing record. Either this or `deduct_key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 36, pattern = "^[!-~]+$"))]
     pub record_id: Option<String>,
     /// The key of the deduct that was charged, or may have been. Needs `user_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(min_length = 1, max_length = 255, pattern = "^[!-~]+$")
+    )]
     pub deduct_key: Option<String>,
     /// Whose charge it is; needed with `deduct_key`, checked with `record_id`.
     #[serde(default, alias = "userId", skip_serializing_if = "Option::is_none")]
     pub user_id: Option<AccountId>,
     /// Units to give back, paid ones first; absent: all that have not come back yet. Not with `deduct_key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2147483647))]
     pub units: Option<u64>,
 }
 
 /// The answer to a [`RefundRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RefundReply {
     /// The refund; absent when there was nothing to give back.
     #[serde(default, skip_serializing_if = "Option::is_none")]

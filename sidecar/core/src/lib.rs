@@ -49,6 +49,8 @@ pub mod lease;
 pub mod ledger;
 pub mod limits;
 pub mod money;
+#[cfg(feature = "openapi")]
+mod openapi;
 pub mod order;
 pub mod problem;
 pub mod tariff;

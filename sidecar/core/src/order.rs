@@ -14,6 +14,7 @@ use crate::money::{Nanos, SCALE};
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = OrderState))]
 pub enum State {
     /// Nothing is known yet.
     Pending,
@@ -49,6 +50,7 @@ pub enum PaymentStatus {
 /// How the payer pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = PaymentMethod))]
 pub enum Method {
     /// Alipay.
     Alipay,

@@ -9,6 +9,7 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// A problem as it is sent. Members beyond RFC 9457 are `code` and, where one request field is at fault, `field`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// Stable name of the kind of problem.
     #[serde(rename = "type")]
@@ -19,7 +20,7 @@ pub struct Problem {
     pub status: u16,
     /// What happened this time and how to go on.
     pub detail: String,
-    /// The six-digit error number.
+    /// The six-digit error number; `docs/errors.md` has a page for each.
     pub code: u32,
     /// The request field at fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]

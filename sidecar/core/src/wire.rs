@@ -6,6 +6,8 @@
 //!
 //! Unknown members are ignored by both sides, so that either may be newer.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AccountId, GatewayId, ServiceName};
@@ -17,6 +19,7 @@ pub const SYNC_PATH: &str = "/internal/v1/billing/sync";
 
 /// What a lease is for. A gateway has at most one open lease per key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeaseKey {
     /// Who pays.
     pub account: AccountId,
@@ -24,43 +27,54 @@ pub struct LeaseKey {
     pub service: ServiceName,
     /// The route's own price per unit; absent: the price book's price for the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::not_negative))]
     pub price: Option<Nanos>,
 }
 
 /// Gateway → sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SyncRequest {
     /// The sender's stable name.
     pub gateway: GatewayId,
     /// Drawn at random when the gateway process starts: two processes of one name are told apart by it.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9A-Fa-f]{32}$"))]
     pub instance: String,
     /// The number the sidecar gave this instance; 0 before the first reply.
     pub epoch: u64,
     /// The number of this message within the instance, from 1. Sent again with the same body, it gets the same reply.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub seq: u64,
     /// Usage of leases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
     pub reports: Vec<Report>,
     /// Units asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
     pub wants: Vec<Want>,
     /// Usage without a lease.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
     pub journal: Vec<JournalReport>,
 }
 
 /// Usage of one lease, in totals since it began. It also renews the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Report {
     /// Which lease.
     pub lease: u64,
     /// Units to be charged.
+    #[cfg_attr(feature = "openapi", schema(maximum = 281474976710656_i64))]
     pub used: u64,
     /// Units of calls that are still running (`charge_on: success`).
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(maximum = 281474976710656_i64))]
     pub in_flight: u64,
     /// Units given back unused.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(maximum = 281474976710656_i64))]
     pub returned: u64,
     /// The gateway will not spend from the lease any more.
     #[serde(default)]
@@ -69,12 +83,15 @@ pub struct Report {
 
 /// A wish for units.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Want {
     /// What for.
     pub key: LeaseKey,
     /// How many would be welcome, on top of what the gateway holds.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2147483647))]
     pub units: u64,
     /// How many are needed for the next call to go on.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2147483647))]
     pub min: u64,
     /// A call waits for them. Only then units that other leases hold unused are recalled.
     #[serde(default)]
@@ -86,6 +103,7 @@ pub struct Want {
 
 /// What a gateway knows of its lease for a key. When it was granted more, the answer that said so was lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Known {
     /// The lease; 0 for none.
     pub lease: u64,
@@ -95,17 +113,20 @@ pub struct Known {
 
 /// Usage that a gateway allowed without a lease while the sidecar was away, in totals since the line began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JournalReport {
     /// Random name of the line, unique within the instance.
     pub line: u64,
     /// Who pays for what, at which price.
     pub key: LeaseKey,
     /// Units to be charged.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2147483647))]
     pub used: u64,
 }
 
 /// Sidecar → gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SyncReply {
     /// The number of this instance.
     pub epoch: u64,
@@ -128,6 +149,7 @@ pub struct SyncReply {
 
 /// What the sidecar has on record for a reported lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Ack {
     /// Which lease.
     pub lease: u64,
@@ -141,6 +163,7 @@ pub struct Ack {
 
 /// Units set aside, in totals since the lease began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Grant {
     /// The lease: a new one, or the one that the gateway already has for this key.
     pub lease: u64,
@@ -165,6 +188,7 @@ pub struct Grant {
 
 /// The month's free quota, as callers are told about it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FreeQuota {
     /// Units per month.
     pub total: u64,
@@ -176,6 +200,7 @@ pub struct FreeQuota {
 
 /// A want that was not met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Refusal {
     /// What was asked for.
     pub key: LeaseKey,
@@ -201,6 +226,7 @@ pub struct Refusal {
 
 /// A request to give back at once what a lease holds unused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Recall {
     /// Which lease.
     pub lease: u64,
@@ -210,6 +236,7 @@ pub struct Recall {
 
 /// A journal line that is booked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JournalAck {
     /// Which line.
     pub line: u64,
@@ -308,8 +335,23 @@ impl SyncRequest {
                 "must cost no more than 9223372036.854775807 at its price",
             )?;
         }
-        Ok(())
+        check_lines(&self.journal)
     }
+}
+
+/// A line is one key's: its total would otherwise be charged to several accounts in parts.
+fn check_lines(journal: &[JournalReport]) -> Result<(), FieldError> {
+    let mut keys = BTreeMap::new();
+    for (index, JournalReport { line, key, .. }) in journal.iter().enumerate() {
+        let first = *keys.entry(line).or_insert(key);
+        require(
+            first == key,
+            format!("journal[{index}].line"),
+            line,
+            "must not stand for two keys in one message",
+        )?;
+    }
+    Ok(())
 }
 
 fn check_price(key: &LeaseKey, field: String) -> Result<(), FieldError> {
@@ -389,6 +431,16 @@ mod tests {
         assert_eq!(
             unpayable.validate().unwrap_err().to_string(),
             "journal[0].used is 3: must cost no more than 9223372036.854775807 at its price"
+        );
+        let (one, other) = (JournalReport { line: 1, key: key(), used: 3 }, "u2".parse().unwrap());
+        let again = JournalReport { used: 4, ..one.clone() };
+        let twice = SyncRequest { journal: vec![one.clone(), again.clone()], ..request() };
+        assert_eq!(twice.validate(), Ok(()), "the larger total counts");
+        let mixed = JournalReport { key: LeaseKey { account: other, ..key() }, ..again };
+        let mixed = SyncRequest { journal: vec![one, mixed], ..request() };
+        assert_eq!(
+            mixed.validate().unwrap_err().to_string(),
+            "journal[1].line is 1: must not stand for two keys in one message"
         );
         assert_eq!(
             broken(|r| r.wants = vec![r.wants[0].clone(); 1_001]),

@@ -7,6 +7,7 @@ use farebox_core::code::{Code, Language};
 use farebox_core::id::AccountId;
 use farebox_core::problem::Problem;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::body::{Limit, Malformed};
 use super::reply;
@@ -20,23 +21,28 @@ pub(super) const BODY: Limit =
     Limit { bytes: 256 * 1_024, remedy: "ask for fewer accounts at a time" };
 
 /// What is said of one name.
-#[derive(Debug, Serialize)]
-struct Item<T> {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Item<T: ToSchema> {
+    /// What the HTTP status would be, were it alone.
+    #[schema(minimum = 200, maximum = 599)]
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     result: Option<T>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     problem: Option<Problem>,
 }
 
-#[derive(Debug, Serialize)]
-struct Results<T> {
+/// What is said of each name, in the order of the names.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Results<T: ToSchema> {
     results: Vec<Item<T>>,
 }
 
 /// Looks names up, which stand in this field of the request, and says of each what was found, in order. `view` is what
 /// these callers see of an account.
-pub(super) async fn answer<T: Serialize>(
+pub(super) async fn answer<T: Serialize + ToSchema>(
     app: &App,
     names: Vec<String>,
     field: &str,
@@ -73,7 +79,7 @@ pub(super) async fn answer<T: Serialize>(
     reply::value(StatusCode::OK, &Results { results: results.collect() }, language)
 }
 
-fn told<T>(
+fn told<T: ToSchema>(
     account: &AccountId,
     found: Found,
     language: Language,
@@ -89,7 +95,7 @@ fn told<T>(
     }
 }
 
-fn unmet<T>(problem: Problem) -> Item<T> {
+fn unmet<T: ToSchema>(problem: Problem) -> Item<T> {
     Item { status: problem.status, result: None, problem: Some(problem) }
 }
 

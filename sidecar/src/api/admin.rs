@@ -6,12 +6,16 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
-use axum::routing::get;
+use farebox_core::code::Code;
+use farebox_core::problem::Problem;
 use serde::Serialize;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::routes;
 
 pub use self::access::Remote;
 pub(super) use self::access::{Access, guard};
 pub use self::roles::operator_routes;
+use super::document::{self, Listener, Routes};
 use super::reply;
 use super::shed;
 use super::token::Tokens;
@@ -56,43 +60,71 @@ pub struct Operators {
 }
 
 pub(super) fn routes(operators: Operators) -> Router {
-    let routes = orders::routes(operators.app.clone());
-    let routes = routes.merge(invariants::routes(operators.app.clone()));
-    let routes = routes.merge(audit::routes(operators.app.clone()));
-    let routes = routes.merge(accounts::routes(operators.app.clone()));
-    let routes = routes.merge(freeze::routes(operators.app.clone()));
-    let routes = routes.merge(credit_limit::routes(operators.app.clone()));
-    let routes = routes.merge(prices::routes(operators.app.clone()));
-    let routes = routes.merge(quotas::routes(operators.app.clone()));
-    let routes = routes.merge(anomalies::routes(operators.app.clone()));
-    let routes = routes.merge(gateways::routes(operators.app.clone()));
-    let routes = routes.merge(leases::routes(operators.app.clone()));
-    let routes = routes.merge(tokens::routes(operators.app.clone()));
     let access = Access::new(operators.app.clone(), operators.tokens.clone());
-    let guarded = guard(routes, access);
-    let open = Router::new()
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(operators)
-        .merge(guarded);
+    let guarded = guard(guarded().into_router(operators.app.clone()), access);
+    let open = open().into_router(operators).merge(guarded);
     // Whoever asks whether the process lives is always answered.
-    let alive = Router::new().route("/healthz", get(healthz));
+    let alive = alive().into_router(()).merge(document::route(Listener::Admin));
     alive.merge(shed::limit(open, IN_FLIGHT_MAX, Shed::Operators))
 }
 
-/// The process runs and answers; nothing else is asked, so that a dead database does not get it restarted.
+/// What is said about them.
+pub(super) fn document() -> OpenApi {
+    let document = alive().into_document();
+    document.merge_from(open().into_document()).merge_from(guarded().into_document())
+}
+
+fn alive() -> Routes<()> {
+    Routes::new().add(routes!(healthz), &[])
+}
+
+/// What orchestrators and Prometheus reach without a token.
+fn open() -> Routes<Operators> {
+    Routes::new().add(routes!(readyz), &[]).add(routes!(metrics), &[Code::Overloaded])
+}
+
+/// What operators reach with a token whose role is enough.
+fn guarded() -> Routes<App> {
+    orders::routes()
+        .and(invariants::routes())
+        .and(audit::routes())
+        .and(accounts::routes())
+        .and(freeze::routes())
+        .and(credit_limit::routes())
+        .and(prices::routes())
+        .and(quotas::routes())
+        .and(anomalies::routes())
+        .and(gateways::routes())
+        .and(leases::routes())
+        .and(tokens::routes())
+        .all_refuse(&[Code::TokenInvalid, Code::Forbidden, Code::Overloaded, Code::Unavailable])
+        // With one token, or with wrong ones from one address.
+        .all_refuse_as(StatusCode::TOO_MANY_REQUESTS, Code::Overloaded)
+        .secured_by(&["adminToken"])
+}
+
+/// Says that the process lives
+///
+/// Nothing else is asked, so that a dead database does not get it restarted.
+#[utoipa::path(get, path = "/healthz", operation_id = "healthz", tag = "service",
+    responses((status = 200, description = "It lives", body = serde_json::Value)))]
 async fn healthz() -> Response {
     reply::json(StatusCode::OK, r#"{"status":"alive"}"#.to_owned())
 }
 
 /// What `/readyz` says. Only the database decides; Redis is told for information.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Readiness {
     status: &'static str,
     database: String,
     redis: CacheHealth,
 }
 
+/// Says whether the sidecar can serve
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "service",
+    responses((status = 200, description = "The database is reachable and migrated", body = Readiness),
+        (status = 503, description = "It is not, or `100303` Billing service overloaded (计费服务繁忙)",
+            content((Readiness = "application/json"), (Problem = "application/problem+json")))))]
 async fn readyz(State(Operators { app, cache, .. }): State<Operators>) -> Response {
     let (database, redis) = tokio::join!(app.ready(), cache.health());
     let (status, word, database) = match database {
@@ -109,6 +141,9 @@ async fn readyz(State(Operators { app, cache, .. }): State<Operators>) -> Respon
     }
 }
 
+/// Tells what is measured, for Prometheus
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "service",
+    responses((status = 200, description = "The text format of Prometheus", body = String, content_type = "text/plain")))]
 async fn metrics(State(Operators { metrics, .. }): State<Operators>) -> Response {
     let mut response = Response::new(Body::from(metrics.render()));
     response.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);

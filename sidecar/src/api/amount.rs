@@ -1,8 +1,13 @@
 //! Money in a request: a decimal string, or a number whose digits are taken as they stand.
 
+use std::borrow::Cow;
+
 use farebox_core::money::Nanos;
 use serde::de::{self, Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// An amount that was never a float.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +21,25 @@ impl<'de> Deserialize<'de> for Amount {
         text.parse()
             .map(Self)
             .map_err(|err| de::Error::custom(format!("{err}; write for instance \"10.00\"")))
+    }
+}
+
+impl PartialSchema for Amount {
+    fn schema() -> RefOr<Schema> {
+        let description = "Money in currency units: a decimal string, or a number without an exponent, whose digits are taken as \
+            they stand. At most 9 decimals, no more than 9223372036.854775807.";
+        ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Number]))
+            .pattern(Some(r"^-?[0-9]{1,10}(\.[0-9]{1,9})?$"))
+            .examples(["10.00"])
+            .description(Some(description))
+            .into()
+    }
+}
+
+impl ToSchema for Amount {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Amount")
     }
 }
 

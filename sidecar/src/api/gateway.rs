@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::post;
-use farebox_core::wire::SYNC_PATH;
+use farebox_core::code::Code;
 use tokio::sync::Semaphore;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::routes;
 
 use self::calls::{CALL_SLOTS_MAX, Faults};
 use self::sync::SYNCS_IN_FLIGHT_MAX;
+use super::document::{self, Listener, Routes};
 use super::token::Tokens;
 use crate::app::App;
 
@@ -66,9 +68,21 @@ pub(super) struct Slots {
 }
 
 pub(super) fn routes(gateways: Gateways) -> Router {
-    Router::new()
-        .route(SYNC_PATH, post(sync::sync))
-        .route(accounts::PATH, post(accounts::find))
-        .merge(calls::routes())
-        .with_state(gateways)
+    guarded().into_router(gateways).merge(document::route(Listener::Gateway))
+}
+
+/// What is said about them.
+pub(super) fn document() -> OpenApi {
+    guarded().into_document()
+}
+
+/// What wants a gateway token.
+fn guarded() -> Routes<Gateways> {
+    use Code::{Conflict, InvalidArgument, Overloaded, TokenInvalid, Unavailable};
+    Routes::new()
+        .add(routes!(sync::sync), &[InvalidArgument, Conflict, Overloaded, Unavailable])
+        .add(routes!(accounts::find), &[InvalidArgument, Overloaded, Unavailable])
+        .and(calls::routes())
+        .all_refuse(&[TokenInvalid])
+        .secured_by(&["gatewayToken"])
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use farebox_core::code::Code;
 use tokio::sync::Semaphore;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::routes;
 
+use super::document::{self, Listener, Routes};
 use super::identity::Identities;
 use super::shed;
 use crate::app::App;
@@ -59,32 +62,79 @@ impl Public {
     }
 }
 
-/// The second address of each pair is that of the predecessor's later versions.
 pub(super) fn routes(public: Public) -> Router {
-    let users = Router::new()
-        .route("/api/v1/billing/recharge", post(recharge::recharge))
-        .route("/billing/v1/billing/recharge", post(recharge::recharge))
-        .route("/api/v1/billing/orders", get(orders::list))
-        .route("/api/v1/billing/orders/{order_id}", get(orders::show))
-        .route("/api/v1/billing/account", get(account::account))
-        .route("/billing/v1/billing/account", get(account::account))
-        .route("/api/v1/billing/records", get(account::records))
-        .route("/billing/v1/billing/records", get(account::records))
-        .route("/api/v1/billing/stats/today", get(account::today))
-        .route("/billing/v1/billing/stats/today", get(account::today))
-        .route("/api/v1/billing/stats/month", get(account::month))
-        .route("/billing/v1/billing/stats/month", get(account::month))
-        .route("/api/v1/billing/stats/summary", get(account::summary))
-        .route("/billing/v1/billing/stats/monthly-usage-summary", get(account::summary))
-        .route("/api/v1/billing/statement", get(account::statement))
-        .route("/api/v1/billing/quote", get(account::quote))
-        .with_state(public.clone());
-    let callbacks = Router::new()
-        .route("/internal/v1/billing/callback", post(callback::callback))
-        .route("/billing/v1/internal/callback", post(callback::callback))
-        .with_state(public);
-    Router::new()
-        .route("/health", get(health::health))
-        .merge(shed::limit(users, USERS_IN_FLIGHT_MAX, Shed::Users))
+    let users = shed::limit(users().into_router(public.clone()), USERS_IN_FLIGHT_MAX, Shed::Users);
+    let callbacks = callbacks().into_router(public);
+    health()
+        .into_router(())
+        .merge(document::route(Listener::Public))
+        .merge(users)
         .merge(shed::limit(callbacks, CALLBACKS_IN_FLIGHT_MAX, Shed::Callbacks))
+}
+
+/// What is said about them.
+pub(super) fn document() -> OpenApi {
+    let document = health().into_document();
+    document.merge_from(users().into_document()).merge_from(callbacks().into_document())
+}
+
+fn health() -> Routes<()> {
+    Routes::new().add(routes!(health::health), &[])
+}
+
+/// What users reach, by the gateway's word. The aliases are the addresses of the predecessor's later versions.
+fn users() -> Routes<Public> {
+    use Code::{
+        CurrencyRequired, Forbidden, InvalidArgument, OrderConflict, OrderNotFound, Overloaded,
+        PaymentNotConfigured, PaymentRefused, PaymentUnavailable, TokenExpired, TokenInvalid,
+        Unauthorized, Unavailable, UnknownService,
+    };
+    let unpaid = [
+        InvalidArgument,
+        CurrencyRequired,
+        Forbidden,
+        OrderConflict,
+        PaymentNotConfigured,
+        PaymentRefused,
+        PaymentUnavailable,
+    ];
+    let invalid = [InvalidArgument];
+    Routes::new()
+        .add_with_alias(routes!(recharge::recharge), "/billing/v1/billing/recharge", &unpaid)
+        .add(routes!(orders::list), &invalid)
+        .add(routes!(orders::show), &[OrderNotFound])
+        .add_with_alias(routes!(account::account), "/billing/v1/billing/account", &invalid)
+        .add_with_alias(routes!(account::records), "/billing/v1/billing/records", &invalid)
+        .add_with_alias(routes!(account::today), "/billing/v1/billing/stats/today", &invalid)
+        .add_with_alias(routes!(account::month), "/billing/v1/billing/stats/month", &invalid)
+        .add_with_alias(
+            routes!(account::summary),
+            "/billing/v1/billing/stats/monthly-usage-summary",
+            &invalid,
+        )
+        .add(routes!(account::statement), &invalid)
+        .add(routes!(account::quote), &[InvalidArgument, UnknownService])
+        .all_refuse(&[Unauthorized, TokenExpired, TokenInvalid, Overloaded, Unavailable])
+        .secured_by(&["identity"])
+}
+
+fn callbacks() -> Routes<Public> {
+    use Code::{
+        InvalidArgument, OrderNotFound, Overloaded, PaymentMismatch, PaymentNotConfigured,
+        PaymentUnavailable, TokenExpired, TokenInvalid, Unavailable,
+    };
+    let refused = [
+        InvalidArgument,
+        TokenExpired,
+        TokenInvalid,
+        OrderNotFound,
+        PaymentMismatch,
+        PaymentNotConfigured,
+        PaymentUnavailable,
+        Overloaded,
+        Unavailable,
+    ];
+    Routes::new()
+        .add_with_alias(routes!(callback::callback), "/billing/v1/internal/callback", &refused)
+        .secured_by(&["webhookId", "webhookTimestamp", "webhookSignature"])
 }

@@ -26,6 +26,7 @@ mod accounts;
 mod audit;
 mod callback;
 mod calls;
+mod documents;
 mod orders;
 mod prices;
 mod quotas;

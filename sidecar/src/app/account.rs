@@ -27,7 +27,7 @@ pub use self::statement::{MovementView, StatementView};
 pub use self::stats::{Period, ServiceUsageView, StatsView, SummaryView, UsageView};
 
 /// An account at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AccountView {
     /// Whose account.
     pub account: String,
@@ -58,7 +58,7 @@ pub struct AccountView {
 }
 
 /// One service's free quota of the current month, in units.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FreeQuotaView {
     /// What is metered.
     pub service: String,
@@ -75,7 +75,7 @@ pub struct FreeQuotaView {
 }
 
 /// One billing record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RecordView {
     /// Its id.
     pub id: String,
@@ -110,7 +110,7 @@ pub struct RecordView {
 }
 
 /// What a user sees of the own account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct OwnAccountView {
     /// Whose account.
     pub user_id: String,

@@ -22,7 +22,7 @@ pub struct AccountFilter {
 }
 
 /// One account of a page.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AccountLine {
     /// Whose account.
     pub account: String,
@@ -41,7 +41,7 @@ pub struct AccountLine {
 }
 
 /// Accounts, in the order of their names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AccountPage {
     /// The accounts.
     pub accounts: Vec<AccountLine>,

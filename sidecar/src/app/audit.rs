@@ -28,7 +28,7 @@ pub struct AuditFilter {
 }
 
 /// One action of an operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AuditView {
     /// Its number; later actions have larger ones.
     pub id: i64,
@@ -49,7 +49,7 @@ pub struct AuditView {
 }
 
 /// Actions, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AuditPage {
     /// The actions.
     pub actions: Vec<AuditView>,

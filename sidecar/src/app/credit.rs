@@ -35,7 +35,7 @@ pub struct Credit {
 }
 
 /// What a credit led to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CreditOutcome {
     /// The balance after it.
     pub balance: Nanos,

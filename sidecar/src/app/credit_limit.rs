@@ -30,7 +30,7 @@ pub struct CreditLimit {
 }
 
 /// Where an account stands after its limit was set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct CreditLimitOutcome {
     /// Which account.
     pub account: String,

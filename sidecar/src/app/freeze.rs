@@ -21,7 +21,7 @@ use crate::store::user_balance::Frozen;
 use crate::store::{self, StoreError};
 
 /// Where an account stands after it was frozen or thawed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FreezeOutcome {
     /// Which account.
     pub account: String,

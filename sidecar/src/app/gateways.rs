@@ -19,7 +19,7 @@ pub struct GatewayFilter {
 }
 
 /// One process of a gateway: the newest of its name, and any older one that still holds something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct GatewayView {
     /// Its name.
     pub gateway: String,
@@ -46,7 +46,7 @@ pub struct GatewayView {
 }
 
 /// Gateways, in the order of their names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct GatewayPage {
     /// The gateways.
     pub gateways: Vec<GatewayView>,

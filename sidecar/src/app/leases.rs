@@ -36,7 +36,7 @@ pub struct LeaseFilter {
 }
 
 /// An open lease: units of an account that a gateway may spend alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct LeaseView {
     /// Its number.
     pub id: u64,
@@ -85,7 +85,7 @@ pub struct LeaseView {
 }
 
 /// Open leases, the newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct LeasePage {
     /// The leases.
     pub leases: Vec<LeaseView>,

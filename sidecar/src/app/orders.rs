@@ -45,7 +45,7 @@ fn failure_text(why: &str) -> String {
 }
 
 /// An order as its user and operators see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OrderView {
     /// Its id.
     pub order_id: String,

@@ -22,7 +22,7 @@ pub(super) mod repricing;
 mod timeline;
 
 /// One price version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PriceView {
     /// What is metered.
     pub service: String,

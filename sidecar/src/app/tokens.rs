@@ -44,7 +44,7 @@ pub struct NewToken {
 }
 
 /// A token as operators see it: everything but the token itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TokenView {
     /// The part of the token that is no secret.
     pub id: String,
@@ -89,7 +89,7 @@ pub struct TokenFilter {
 }
 
 /// Tokens, the newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TokenPage {
     /// The tokens.
     pub tokens: Vec<TokenView>,

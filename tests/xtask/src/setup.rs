@@ -36,6 +36,9 @@ const TEST_PROGRAMS: [(&str, &str, &str); 4] = [
 /// The checker of licences and advisories.
 const CARGO_DENY: &str = "0.20.2";
 
+/// What sends requests that nobody thought of, by the OpenAPI documents.
+const SCHEMATHESIS: &str = "4.32.5";
+
 /// What the commands `demo`, `up` and `test` need, and the tools of `test` and `lint`.
 pub(crate) fn everything() -> Result<()> {
     stack()?;
@@ -57,6 +60,7 @@ pub(crate) fn tests() -> Result<()> {
     packages(&TEST_PROGRAMS)?;
     packages(&[GALERA])?;
     prometheus()?;
+    schemathesis()?;
     rust_target("wasm32-unknown-unknown", "the arithmetic that ships is tested as WebAssembly")?;
     wasm_runner().map(drop)
 }
@@ -134,6 +138,35 @@ fn prometheus() -> Result<()> {
     unpack.arg("--extract").arg(package).arg(&folder);
     shell::run_quietly("unpacking", &mut unpack)?;
     fs::remove_dir_all(&parts).with_context(|| format!("cannot remove {parts:?}"))
+}
+
+/// A virtual environment of its own: nothing else on this machine notices it.
+fn schemathesis() -> Result<()> {
+    let folder = place::cache().join(format!("schemathesis-{SCHEMATHESIS}"));
+    let is_named = std::env::var_os("FAREBOX_SCHEMATHESIS").is_some();
+    if is_named || folder.join("bin/schemathesis").is_file() {
+        return Ok(());
+    }
+    shell::step(
+        &format!("install Schemathesis {SCHEMATHESIS} (PyPI, into {})", folder.display()),
+        "it tests what stands at the listeners by their OpenAPI documents",
+    );
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(&folder);
+    if shell::run_quietly("python3 -m venv", &mut make).is_err() {
+        packages(&[(
+            "/usr/lib/python3/dist-packages/ensurepip",
+            "python3-venv",
+            "makes virtual environments",
+        )])?;
+        shell::run_quietly("python3 -m venv", &mut make)?;
+    }
+    let requirements = place::repository().join("tests/openapi/requirements.txt");
+    let mut pip = Command::new(folder.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:", "--requirement"]);
+    shell::run_quietly("pip install", pip.arg(requirements)).with_context(|| {
+        format!("Schemathesis is missing: install {SCHEMATHESIS} and name its program in FAREBOX_SCHEMATHESIS")
+    })
 }
 
 // === parts of the Rust toolchain ===

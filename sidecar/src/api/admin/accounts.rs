@@ -2,24 +2,29 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::id::AccountId;
 use farebox_core::money::Nanos;
 use farebox_core::problem::Problem;
 use serde::{Deserialize, Serialize};
+use utoipa_axum::routes;
 
 use crate::api::accounts;
+use crate::api::accounts::Results;
 use crate::api::amount::Amount;
 use crate::api::body::{self, Limit};
+use crate::api::document::{Key, PageOf, Routes};
 use crate::api::key;
 use crate::api::query::Parameters;
 use crate::api::reply::{self, language, problem};
-use crate::app::{AccountFilter, AccountsError, App, Caller, Credit, CreditError, CreditOutcome};
+use crate::app::{
+    AccountFilter, AccountPage, AccountStanding, AccountView, AccountsError, App, Caller, Credit,
+    CreditError, CreditOutcome,
+};
 use crate::trace;
 
 /// The largest body.
@@ -28,15 +33,18 @@ const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the adjustment alo
 /// How long looking may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new()
-        .route("/admin/v1/accounts", get(list))
-        .route("/admin/v1/accounts/{account}", get(show))
-        .route("/admin/v1/accounts:batch", post(find))
-        .route("/admin/v1/adjustments", post(adjust))
-        .with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    Routes::new()
+        .add(routes!(list), &[Code::InvalidArgument])
+        .add(routes!(show), &[Code::InvalidArgument, Code::NotFound])
+        .add(routes!(find), &[Code::InvalidArgument])
+        .add(routes!(adjust), &[Code::InvalidArgument, Code::Conflict])
 }
 
+/// Lists accounts in the order of their names
+#[utoipa::path(get, path = "/admin/v1/accounts", operation_id = "listAccounts", tag = "accounts",
+    params(("prefix" = Option<AccountId>, Query, description = "Those whose names begin so."), PageOf),
+    responses((status = 200, description = "A page of accounts", body = AccountPage)))]
 async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
     let language = language(&headers);
     let filter = match filter(&uri, language) {
@@ -60,6 +68,12 @@ fn filter(uri: &Uri, language: Language) -> Result<AccountFilter, Box<Response>>
     })
 }
 
+/// Shows an account
+///
+/// Balance, what gateways hold, free quotas, newest records.
+#[utoipa::path(get, path = "/admin/v1/accounts/{account}", operation_id = "showAccount", tag = "accounts",
+    params(("account" = AccountId, Path, description = "Whose account.")),
+    responses((status = 200, description = "The account", body = AccountView)))]
 async fn show(State(app): State<App>, Path(account): Path<String>, headers: HeaderMap) -> Response {
     let language = language(&headers);
     let account = match named(&account, language) {
@@ -77,12 +91,21 @@ async fn show(State(app): State<App>, Path(account): Path<String>, headers: Head
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AccountNames)]
 struct Names {
+    /// Whose accounts.
+    #[schema(min_items = 1, max_items = 1000)]
     accounts: Vec<String>,
 }
 
+/// Shows many accounts
+///
+/// Each name stands for itself: one that is wrong or unknown hides no other.
+#[utoipa::path(post, path = "/admin/v1/accounts:batch", operation_id = "findAccounts", tag = "accounts",
+    request_body = Names,
+    responses((status = 200, description = "What was found, in the order of the names", body = Results<AccountStanding>)))]
 async fn find(State(app): State<App>, request: Request) -> Response {
     let language = language(request.headers());
     let (head, body) = request.into_parts();
@@ -101,25 +124,37 @@ async fn find(State(app): State<App>, request: Request) -> Response {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Adjustment)]
 struct Body {
+    /// Whose account; one that does not exist yet begins.
     account: AccountId,
+    /// What to add, or with a minus to take.
     amount: Amount,
+    /// Why, for the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
 }
 
 /// What an adjustment led to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Adjusted<'a> {
     account: &'a AccountId,
     amount: Nanos,
+    /// Whether the key was used before, so that nothing changed this time.
     replayed: bool,
+    /// Whether the account began with it.
     new_account: bool,
     #[serde(flatten)]
     outcome: &'a CreditOutcome,
 }
 
+/// Adds money to an account, or takes some
+///
+/// No more is taken than no lease holds. With the same key only once.
+#[utoipa::path(post, path = "/admin/v1/adjustments", operation_id = "adjustAccount", tag = "accounts", params(Key),
+    request_body = Body, responses((status = 200, description = "What it led to", body = Adjusted)))]
 async fn adjust(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

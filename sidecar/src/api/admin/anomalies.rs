@@ -2,21 +2,23 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::id::AccountId;
 use farebox_core::problem::Problem;
 use serde::{Deserialize, Serialize};
+use utoipa_axum::routes;
 
 use crate::api::body::{self, Limit};
+use crate::api::document::{PageOf, Routes};
 use crate::api::query::Parameters;
 use crate::api::reply::{self, language, problem};
 use crate::app::{
-    Action, AnomaliesError, AnomalyFilter, App, Caller, CreditError, Resolution, ResolveError,
+    Action, AnomaliesError, AnomalyFilter, AnomalyPage, AnomalyState, AnomalyView, App, Caller,
+    CreditError, Resolution, ResolveError,
 };
 use crate::trace;
 
@@ -26,14 +28,19 @@ const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the decision alone
 /// How long looking may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new()
-        .route("/admin/v1/anomalies", get(list))
-        .route("/admin/v1/anomalies/{id}", get(show))
-        .route("/admin/v1/anomalies/{id}/resolve", post(resolve))
-        .with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    Routes::new()
+        .add(routes!(list), &[Code::InvalidArgument])
+        .add(routes!(show), &[Code::NotFound])
+        .add(routes!(resolve), &[Code::InvalidArgument, Code::NotFound, Code::Conflict])
 }
 
+/// Lists payments that did not fit their orders, newest first
+///
+/// None of them was credited by itself.
+#[utoipa::path(get, path = "/admin/v1/anomalies", operation_id = "listAnomalies", tag = "anomalies",
+    params(("state" = Option<AnomalyState>, Query, description = "In this state only."), PageOf),
+    responses((status = 200, description = "A page of anomalies", body = AnomalyPage)))]
 async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
     let language = language(&headers);
     match filter(&uri, language) {
@@ -51,6 +58,10 @@ fn filter(uri: &Uri, language: Language) -> Result<AnomalyFilter, Box<Response>>
     })
 }
 
+/// Shows what did not fit, and what may be done about it
+#[utoipa::path(get, path = "/admin/v1/anomalies/{id}", operation_id = "showAnomaly", tag = "anomalies",
+    params(("id" = i64, Path, description = "The anomaly's number.")),
+    responses((status = 200, description = "The anomaly", body = AnomalyView)))]
 async fn show(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let language = language(&headers);
     match number(&id, language) {
@@ -81,16 +92,27 @@ async fn answer<T: Serialize>(
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AnomalyDecision)]
 struct Body {
+    /// One of its `actions`.
     action: Action,
+    /// Why, for the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
     /// Whom to credit, where no order says it.
     #[serde(default)]
+    #[schema(nullable)]
     account: Option<AccountId>,
 }
 
+/// Decides about a payment that did not fit
+///
+/// Once: the same decision again changes nothing. No payment is credited twice.
+#[utoipa::path(post, path = "/admin/v1/anomalies/{id}/resolve", operation_id = "resolveAnomaly", tag = "anomalies",
+    params(("id" = i64, Path, description = "The anomaly's number.")), request_body = Body,
+    responses((status = 200, description = "The anomaly as it stands now", body = AnomalyView)))]
 async fn resolve(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

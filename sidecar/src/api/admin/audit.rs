@@ -2,25 +2,32 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::get;
 use farebox_core::code::{Code, Language};
+use farebox_core::id::AccountId;
 use farebox_core::problem::Problem;
+use utoipa_axum::routes;
 
+use crate::api::document::{PageOf, Routes};
 use crate::api::query::Parameters;
 use crate::api::reply::{self, language, problem};
-use crate::app::{App, AuditError, AuditFilter};
+use crate::app::{App, AuditError, AuditFilter, AuditPage};
 
 /// How long an operator waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new().route("/admin/v1/audit", get(audit)).with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    Routes::new().add(routes!(audit), &[Code::InvalidArgument])
 }
 
+/// Lists what operators did, newest first
+#[utoipa::path(get, path = "/admin/v1/audit", operation_id = "listAudit", tag = "audit",
+    params(("account" = Option<AccountId>, Query, description = "What was done to this account and its orders."),
+        ("by" = Option<String>, Query, description = "What this operator did: `cli:ann`, `admin api`."),
+        ("since" = Option<String>, Query, description = "Since this moment.", format = "date-time"), PageOf),
+    responses((status = 200, description = "A page of actions", body = AuditPage)))]
 async fn audit(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
     let language = language(&headers);
     let filter = match filter(&uri, language) {

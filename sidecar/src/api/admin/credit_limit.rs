@@ -1,19 +1,21 @@
 //! `POST /admin/v1/accounts/{account}/credit-limit`.
 
+use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
-use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
+use farebox_core::id::AccountId;
 use farebox_core::problem::Problem;
 use serde::Deserialize;
+use utoipa_axum::routes;
 
 use super::accounts::{invalid, named};
 use crate::api::amount::Amount;
 use crate::api::body::{self, Limit};
+use crate::api::document::Routes;
 use crate::api::reply::{self, language, problem};
-use crate::app::{App, Caller, CreditLimit, CreditLimitError};
+use crate::app::{App, Caller, CreditLimit, CreditLimitError, CreditLimitOutcome};
 use crate::trace;
 
 /// The largest body.
@@ -22,17 +24,27 @@ const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the limit alone" }
 /// The member that says how much.
 const FIELD: &str = "credit_limit";
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new().route("/admin/v1/accounts/{account}/credit-limit", post(set)).with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    Routes::new().add(routes!(set), &[Code::InvalidArgument, Code::Conflict])
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreditLimit)]
 struct Body {
+    /// How far below zero the balance may go from now on; 0 for not at all.
     credit_limit: Amount,
+    /// Why, for the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
 }
 
+/// Sets how far below zero an account's balance may go
+///
+/// An account that does not exist yet begins with it. No lower than what is in use.
+#[utoipa::path(post, path = "/admin/v1/accounts/{account}/credit-limit", operation_id = "setCreditLimit", tag = "accounts",
+    params(("account" = AccountId, Path, description = "Whose account.")), request_body = Body,
+    responses((status = 200, description = "Where it stands now", body = CreditLimitOutcome)))]
 async fn set(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

@@ -1,17 +1,18 @@
 //! `POST /admin/v1/accounts/{account}/freeze` and `/thaw`.
 
+use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
-use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::id::AccountId;
 use farebox_core::problem::Problem;
 use serde::Deserialize;
+use utoipa_axum::routes;
 
 use super::accounts::{invalid, named};
 use crate::api::body::{self, Limit};
+use crate::api::document::Routes;
 use crate::api::reply::{self, language, problem};
 use crate::app::{App, Caller, FreezeError, FreezeOutcome};
 use crate::trace;
@@ -19,19 +20,26 @@ use crate::trace;
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the reason alone" };
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new()
-        .route("/admin/v1/accounts/{account}/freeze", post(freeze))
-        .route("/admin/v1/accounts/{account}/thaw", post(thaw))
-        .with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    let refused = [Code::InvalidArgument, Code::NotFound];
+    Routes::new().add(routes!(freeze), &refused).add(routes!(thaw), &refused)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = FreezeOrThaw)]
 struct Body {
+    /// Why, for the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
 }
 
+/// Freezes an account
+///
+/// Nothing of it can be used until it is thawed, and what gateways hold of it is recalled. Money can still be added.
+#[utoipa::path(post, path = "/admin/v1/accounts/{account}/freeze", operation_id = "freezeAccount", tag = "accounts",
+    params(("account" = AccountId, Path, description = "Whose account.")), request_body = Body,
+    responses((status = 200, description = "Where it stands now", body = FreezeOutcome)))]
 async fn freeze(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -48,6 +56,10 @@ async fn freeze(
     answer(task.await, language)
 }
 
+/// Thaws a frozen account
+#[utoipa::path(post, path = "/admin/v1/accounts/{account}/thaw", operation_id = "thawAccount", tag = "accounts",
+    params(("account" = AccountId, Path, description = "Whose account.")), request_body = Body,
+    responses((status = 200, description = "Where it stands now", body = FreezeOutcome)))]
 async fn thaw(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

@@ -2,24 +2,29 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::get;
 use farebox_core::code::{Code, Language};
+use utoipa_axum::routes;
 
+use crate::api::document::{PageOf, Routes};
 use crate::api::query::Parameters;
 use crate::api::reply::{self, language};
-use crate::app::{App, GatewayFilter, HoldersError};
+use crate::app::{App, GatewayFilter, GatewayPage, HoldersError};
 
 /// How long looking may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new().route("/admin/v1/gateways", get(list)).with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    Routes::new().add(routes!(list), &[Code::InvalidArgument])
 }
 
+/// Lists gateways in the order of their names
+///
+/// When each was last heard of, what it holds, and the money that is at risk with it.
+#[utoipa::path(get, path = "/admin/v1/gateways", operation_id = "listGateways", tag = "gateways", params(PageOf),
+    responses((status = 200, description = "A page of gateways", body = GatewayPage)))]
 async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
     let language = language(&headers);
     let filter = match filter(&uri, language) {

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
+use farebox_core::id::{AccountId, GatewayId, ServiceName};
 use farebox_core::problem::Problem;
 use serde::Deserialize;
+use utoipa_axum::routes;
 
 use super::gateways;
 use crate::api::body::{self, Limit};
+use crate::api::document::{PageOf, Routes};
 use crate::api::query::Parameters;
 use crate::api::reply::{self, language, problem};
-use crate::app::{App, Caller, LeaseFilter, RecallError};
+use crate::app::{App, Caller, LeaseFilter, LeasePage, LeaseView, RecallError};
 use crate::trace;
 
 /// The largest body.
@@ -24,13 +26,18 @@ const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the reason alone" 
 /// How long looking may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new()
-        .route("/admin/v1/leases", get(list))
-        .route("/admin/v1/leases/{id}/recall", post(recall))
-        .with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    Routes::new()
+        .add(routes!(list), &[Code::InvalidArgument])
+        .add(routes!(recall), &[Code::InvalidArgument, Code::NotFound, Code::Conflict])
 }
 
+/// Lists open leases, newest first
+#[utoipa::path(get, path = "/admin/v1/leases", operation_id = "listLeases", tag = "gateways",
+    params(("gateway" = Option<GatewayId>, Query, description = "Of this gateway only."),
+        ("account" = Option<AccountId>, Query, description = "Of this account only."),
+        ("service" = Option<ServiceName>, Query, description = "For this service only."), PageOf),
+    responses((status = 200, description = "A page of leases", body = LeasePage)))]
 async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
     let language = language(&headers);
     let filter = match filter(&uri, language) {
@@ -56,12 +63,21 @@ fn filter(uri: &Uri, language: Language) -> Result<LeaseFilter, Box<Response>> {
     })
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = LeaseRecall)]
 struct Body {
+    /// Why, for the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
 }
 
+/// Asks a gateway to give a lease back
+///
+/// It hears of it with its next message, gives back what it does not use, and asks anew when it needs more.
+#[utoipa::path(post, path = "/admin/v1/leases/{id}/recall", operation_id = "recallLease", tag = "gateways",
+    params(("id" = u64, Path, description = "The lease's number.")), request_body = Body,
+    responses((status = 200, description = "The lease as it stands now", body = LeaseView)))]
 async fn recall(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

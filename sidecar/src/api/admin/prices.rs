@@ -3,25 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::routing::get;
-use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::problem::Problem;
-use farebox_core::tariff::{Tariff, Tier};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use utoipa_axum::routes;
 
-use super::super::amount::Amount;
+use self::form::{Own, Price};
 use super::super::body::{self, Limit};
+use super::super::document::Routes;
 use super::super::reply::{self, language, problem};
-use crate::app::{App, Caller, NewPrice, PriceChange, PriceView, PricesError};
+use crate::app::{App, Caller, PriceChange, PricePlan, PriceView, PricesError};
 use crate::config::price_file;
 use crate::trace;
+
+mod form;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 256 * 1_024, remedy: "send fewer services at a time" };
@@ -29,15 +30,20 @@ const LIMIT: Limit = Limit { bytes: 256 * 1_024, remedy: "send fewer services at
 /// How long looking may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new().route("/admin/v1/prices", get(list).post(apply)).with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    Routes::new().add(routes!(list, apply), &[Code::InvalidArgument])
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Prices {
     prices: Vec<PriceView>,
 }
 
+/// Tells every price version
+///
+/// What held, holds and is to come.
+#[utoipa::path(get, path = "/admin/v1/prices", operation_id = "listPrices", tag = "prices",
+    responses((status = 200, description = "Every version", body = Prices)))]
 async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
     let language = language(&headers);
     match tokio::time::timeout(TIMEOUT, app.prices()).await {
@@ -47,69 +53,23 @@ async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PriceChange)]
 struct Body {
+    /// Money per unit, by service.
     #[serde(default)]
     prices: BTreeMap<ServiceName, Price>,
+    /// The same for one account alone, by account and service; `book` takes it back.
     #[serde(default)]
     accounts: BTreeMap<AccountId, BTreeMap<ServiceName, Own>>,
-    /// Now, when it is not said.
+    /// Now, when it is not said; else `now`, or a moment to come.
     #[serde(default, deserialize_with = "effective")]
+    #[schema(value_type = String, required = false, example = "2027-01-01T00:00:00+08:00")]
     effective: Option<chrono::DateTime<chrono::Utc>>,
+    /// Why, for the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
-}
-
-/// What units cost: an amount, or tiers.
-#[derive(Debug)]
-struct Price(Tariff);
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Graduated {
-    tiers: Vec<TierBody>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TierBody {
-    #[serde(default)]
-    up_to: Option<u64>,
-    price: Amount,
-}
-
-impl<'de> Deserialize<'de> for Price {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let read = |text: &str| -> Result<Tariff, String> {
-            if !text.starts_with('{') {
-                let price: Amount = serde_json::from_str(text).map_err(|err| err.to_string())?;
-                return Ok(Tariff::flat(price.0));
-            }
-            let Graduated { tiers } = serde_json::from_str(text).map_err(|err| err.to_string())?;
-            let tiers = tiers.into_iter();
-            let tiers = tiers.map(|TierBody { up_to, price }| Tier { up_to, price: price.0 });
-            Tariff::graduated(tiers.collect()).map_err(|err| err.to_string())
-        };
-        read(raw.get()).map(Self).map_err(de::Error::custom)
-    }
-}
-
-/// What an account is to pay: a price, or `"book"`.
-#[derive(Debug)]
-struct Own(NewPrice);
-
-impl<'de> Deserialize<'de> for Own {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let price = match raw.get() {
-            r#""book""# => NewPrice::Book,
-            text => {
-                NewPrice::Price(serde_json::from_str::<Price>(text).map_err(de::Error::custom)?.0)
-            }
-        };
-        Ok(Self(price))
-    }
 }
 
 fn effective<'de, D: Deserializer<'de>>(
@@ -120,6 +80,12 @@ fn effective<'de, D: Deserializer<'de>>(
         .map_err(|complaint| de::Error::custom(format!("{text:?} is {complaint}")))
 }
 
+/// Sets prices
+///
+/// Now, or from a moment to come until the next change. Services that are not named keep theirs. Applied again, it changes
+/// nothing.
+#[utoipa::path(post, path = "/admin/v1/prices", operation_id = "applyPrices", tag = "prices", request_body = Body,
+    responses((status = 200, description = "What differs now", body = PricePlan)))]
 async fn apply(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

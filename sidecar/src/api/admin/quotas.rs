@@ -1,38 +1,49 @@
 //! `/admin/v1/quotas`: this month's free quotas follow the configuration.
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
-use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::problem::Problem;
 use serde::Deserialize;
+use utoipa_axum::routes;
 
 use crate::api::body::{self, Limit};
+use crate::api::document::Routes;
 use crate::api::reply::{self, language, problem};
-use crate::app::{App, Caller, QuotaFilter, QuotasError};
+use crate::app::{App, Caller, QuotaChanges, QuotaFilter, QuotasError};
 use crate::trace;
 
 /// The largest body.
 const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the change alone" };
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new().route("/admin/v1/quotas", post(apply)).with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    Routes::new().add(routes!(apply), &[Code::InvalidArgument, Code::NotFound])
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = QuotaChange)]
 struct Body {
+    /// Of this service only.
     service: Option<ServiceName>,
+    /// Of this account only.
     account: Option<AccountId>,
+    /// Why, for the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
     /// Only tells what would change.
     #[serde(default)]
     dry_run: bool,
 }
 
+/// Has this month's free quotas follow the configuration
+///
+/// Nobody loses what is used or held already.
+#[utoipa::path(post, path = "/admin/v1/quotas", operation_id = "applyQuotas", tag = "quotas", request_body = Body,
+    responses((status = 200, description = "What follows, or with `dry_run` would follow", body = QuotaChanges)))]
 async fn apply(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

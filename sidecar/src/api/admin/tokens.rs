@@ -2,21 +2,24 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{delete, get};
-use axum::{Extension, Router};
 use chrono::{DateTime, Utc};
 use farebox_core::code::{Code, Language};
 use farebox_core::problem::Problem;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
+use utoipa_axum::routes;
 
 use crate::api::body::{self, Limit};
+use crate::api::document::{PageOf, Routes};
 use crate::api::query::Parameters;
 use crate::api::reply::{self, language, problem};
-use crate::app::{App, Caller, MadeToken, NewToken, Role, TokenFilter, TokenView, TokensError};
+use crate::app::{
+    App, Caller, MadeToken, NewToken, Role, TokenFilter, TokenPage, TokenView, TokensError,
+};
 use crate::trace;
 
 /// The largest body.
@@ -25,13 +28,19 @@ const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send one token's descri
 /// How long looking may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn routes(app: App) -> Router {
-    Router::new()
-        .route("/admin/v1/tokens", get(list).post(create))
-        .route("/admin/v1/tokens/{token}", delete(revoke))
-        .with_state(app)
+pub(super) fn routes() -> Routes<App> {
+    Routes::new()
+        .add(routes!(list), &[Code::InvalidArgument])
+        .add(routes!(create), &[Code::InvalidArgument, Code::Conflict])
+        .add(routes!(revoke), &[Code::InvalidArgument, Code::NotFound])
 }
 
+/// Lists operators' tokens, newest first
+///
+/// Everything but the tokens themselves.
+#[utoipa::path(get, path = "/admin/v1/tokens", operation_id = "listTokens", tag = "tokens",
+    params(("revoked" = Option<bool>, Query, description = "Revoked ones too."), PageOf),
+    responses((status = 200, description = "A page of tokens", body = TokenPage)))]
 async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
     let language = language(&headers);
     let filter = match filter(&uri, language) {
@@ -54,13 +63,21 @@ fn filter(uri: &Uri, language: Language) -> Result<TokenFilter, Box<Response>> {
     })
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewToken)]
 struct Body {
+    /// Whose it is; unique among those that are not revoked. Not twelve hexadecimal digits, which is how ids look.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")]
     name: String,
+    /// What it lets its owner do.
     role: Role,
+    /// From when on it lets nobody in; never, when it is not said.
     #[serde(default, deserialize_with = "moment")]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2027-12-31T00:00:00Z")]
     expires: Option<DateTime<Utc>>,
+    /// Why, for the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
     reason: String,
 }
 
@@ -74,13 +91,20 @@ fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<
 }
 
 /// A token that was made: the only time that it is told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = MadeToken)]
 struct Made<'m> {
+    /// What its owner shows: `Authorization: Bearer …`.
     token: &'m str,
     #[serde(flatten)]
     view: &'m TokenView,
 }
 
+/// Makes a token
+///
+/// The token itself is told once, in the reply; the database has its hash alone.
+#[utoipa::path(post, path = "/admin/v1/tokens", operation_id = "createToken", tag = "tokens", request_body = Body,
+    responses((status = 201, description = "The token", body = Made)))]
 async fn create(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -113,7 +137,14 @@ async fn read(request: Request, language: Language) -> Result<Body, Box<Response
     body::parse(&body).map_err(|malformed| Box::new(malformed.into_response(language)))
 }
 
-/// The reason is a parameter: a DELETE has no body that everybody lets through.
+/// Takes a token away
+///
+/// It lets nobody in after a second, at any sidecar. Done again, it changes nothing.
+// The reason is a parameter: a DELETE has no body that everybody lets through.
+#[utoipa::path(delete, path = "/admin/v1/tokens/{token}", operation_id = "revokeToken", tag = "tokens",
+    params(("token" = String, Path, description = "The token's name or id."),
+        ("reason" = String, Query, description = "Why, for the audit log.", min_length = 1, max_length = 1000)),
+    responses((status = 200, description = "The token as it stands now", body = TokenView)))]
 async fn revoke(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,

@@ -7,23 +7,29 @@ use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Gateways;
-use crate::api::accounts::{self, BODY};
+use crate::api::accounts::{self, BODY, Results};
 use crate::api::body;
 use crate::api::reply::{self, language};
 use crate::app::OwnAccountView;
 use crate::metrics::{self, Shed};
 
-pub(super) const PATH: &str = "/internal/v1/billing/accounts";
-
 /// What a request takes of the slots for calls: one for each 16 KiB of its largest body.
 const SLOTS: u32 = 16;
 
-#[derive(Debug, Deserialize)]
-struct Body {
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = UserIds)]
+pub(super) struct Body {
+    /// Whose accounts.
+    #[schema(min_items = 1, max_items = 1000)]
     #[serde(alias = "userIds")]
     user_ids: Vec<String>,
 }
 
+/// Tells what many users have
+///
+/// Each name stands for itself: one that is wrong or unknown hides no other.
+#[utoipa::path(post, path = "/internal/v1/billing/accounts", operation_id = "accounts", tag = "accounts", request_body = Body,
+    responses((status = 200, description = "What was found, in the order of the names", body = Results<OwnAccountView>)))]
 pub(super) async fn find(State(gateways): State<Gateways>, request: Request) -> Response {
     let language = language(request.headers());
     if !gateways.tokens.admit(request.headers()) {

@@ -3,30 +3,27 @@
 //! | file | what it does |
 //! |---|---|
 //! | `form.rs` | body and key in: one request, or a batch in which each item stands for itself |
-//! | `kind.rs` | what the six endpoints differ in |
+//! | `endpoints.rs` | the six endpoints and their documents |
+//! | `kind.rs` | what they differ in |
+//! | `forms.rs` | one request or a batch, for the documents |
 //! | `answer.rs` | what was decided, or why nothing was, as replies and problems |
 //! | `text.rs` | what people are told, in two languages |
 //! | `faults.rs` | a fault of the database is logged once, however many requests it hit |
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::Response;
-use axum::routing::post;
-use farebox_core::call::{
-    CHECK_PATH, COMMIT_PATH, CheckRequest, CommitRequest, DEDUCT_PATH, DeductRequest, REFUND_PATH,
-    RELEASE_PATH, RESERVE_PATH, RefundRequest, ReleaseRequest, ReserveRequest,
-};
 use farebox_core::code::{Code, Language};
 use farebox_core::limits::BODY_BYTES_MAX;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use self::answer::Speaker;
+pub(super) use self::endpoints::routes;
 pub(super) use self::faults::Faults;
 use self::form::Form;
 use self::kind::Call;
@@ -37,8 +34,10 @@ use crate::metrics::{self, Shed};
 use crate::trace;
 
 mod answer;
+mod endpoints;
 mod faults;
 mod form;
+mod forms;
 mod kind;
 mod text;
 
@@ -53,20 +52,7 @@ pub(super) const CALL_SLOTS_MAX: usize = 8_192;
 /// The requests are given up this much before the caller is, so that the caller hears what became of them.
 const MARGIN_MAX: Duration = Duration::from_millis(250);
 
-/// The aliases are the addresses of the predecessor's later versions.
-pub(super) fn routes() -> Router<Gateways> {
-    Router::new()
-        .route(CHECK_PATH, post(call::<CheckRequest>))
-        .route("/billing/v1/internal/check", post(call::<CheckRequest>))
-        .route(DEDUCT_PATH, post(call::<DeductRequest>))
-        .route("/billing/v1/internal/deduct", post(call::<DeductRequest>))
-        .route(RESERVE_PATH, post(call::<ReserveRequest>))
-        .route(COMMIT_PATH, post(call::<CommitRequest>))
-        .route(RELEASE_PATH, post(call::<ReleaseRequest>))
-        .route(REFUND_PATH, post(call::<RefundRequest>))
-}
-
-async fn call<C: Call>(State(gateways): State<Gateways>, request: Request) -> Response {
+async fn call<C: Call>(gateways: Gateways, request: Request) -> Response {
     let (language, started) = (language(request.headers()), Instant::now());
     if !gateways.tokens.admit(request.headers()) {
         return reply::unauthorized(language, "show a gateway token: Authorization: Bearer …");

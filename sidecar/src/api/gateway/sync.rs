@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use farebox_core::code::{Code, Language};
 use farebox_core::limits::BODY_BYTES_MAX;
-use farebox_core::wire::SyncRequest;
+use farebox_core::wire::{SYNC_PATH, SyncReply, SyncRequest};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Gateways;
@@ -22,6 +22,12 @@ pub(super) const SYNCS_IN_FLIGHT_MAX: usize = 128;
 
 const MESSAGE: Limit = Limit { bytes: BODY_BYTES_MAX, remedy: "send several messages" };
 
+/// Takes a gateway's report and tells it what it may spend
+///
+/// What the filter in Envoy sends once per `sync_interval`: usage, wishes and what goes back, all in totals. The same message
+/// again gets the same reply; the same number with another body gets 409. Members that are not known are ignored by both sides.
+#[utoipa::path(post, path = SYNC_PATH, operation_id = "sync", tag = "gateways", request_body = SyncRequest,
+    responses((status = 200, description = "What became of it", body = SyncReply)))]
 pub(super) async fn sync(State(gateways): State<Gateways>, request: Request) -> Response {
     let language = language(request.headers());
     if !gateways.tokens.admit(request.headers()) {

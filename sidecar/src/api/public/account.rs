@@ -15,7 +15,11 @@ use serde::Serialize;
 use super::super::query::Parameters;
 use super::super::reply::{self, language, problem};
 use super::Public;
-use crate::app::{CallError, Period, RecordFilter, StatementView, ViewError};
+use crate::api::document::PageOf;
+use crate::app::{
+    CallError, OwnAccountView, Period, RecordFilter, RecordPage, StatementView, StatsView,
+    SummaryView, ViewError,
+};
 
 const MOMENT: &str =
     "write a moment such as 2026-11-23T08:00:00Z, or a day such as 2026-11-23 for when it begins";
@@ -44,6 +48,11 @@ fn caller(public: &Public, headers: &HeaderMap) -> Result<(AccountId, Language),
         .map_err(|err| Refused(Box::new(err.answer(language))))
 }
 
+/// Shows the own account
+///
+/// An account that does not exist yet has nothing, and the free quotas it will begin with.
+#[utoipa::path(get, path = "/api/v1/billing/account", operation_id = "account", tag = "account",
+    responses((status = 200, description = "The account", body = OwnAccountView)))]
 pub(super) async fn account(
     State(public): State<Public>,
     uri: Uri,
@@ -54,6 +63,14 @@ pub(super) async fn account(
     Ok(shown(&public, language, public.app.own_account(&account)).await)
 }
 
+/// Lists billing records, newest first
+///
+/// Pages neither skip nor repeat a record while new ones are written.
+#[utoipa::path(get, path = "/api/v1/billing/records", operation_id = "records", tag = "account",
+    params(("service" = Option<ServiceName>, Query, description = "Of this service only."),
+        ("from" = Option<String>, Query, description = "Since this moment (RFC 3339), or since this day begins (`YYYY-MM-DD`, in the billing time zone).", pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+)?$", example = "2026-11-23"),
+        ("to" = Option<String>, Query, description = "Before this moment, or before this day begins.", pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+)?$", example = "2026-11-24T00:00:00Z"), PageOf),
+    responses((status = 200, description = "A page of records", body = RecordPage)))]
 pub(super) async fn records(
     State(public): State<Public>,
     uri: Uri,
@@ -72,6 +89,12 @@ pub(super) async fn records(
     Ok(shown(&public, language, public.app.records(&account, &filter)).await)
 }
 
+/// Sums up today
+///
+/// In the billing time zone.
+#[utoipa::path(get, path = "/api/v1/billing/stats/today", operation_id = "statsToday", tag = "account",
+    params(("service" = Option<ServiceName>, Query, description = "Of this service only.")),
+    responses((status = 200, description = "What was used", body = StatsView)))]
 pub(super) async fn today(
     State(public): State<Public>,
     uri: Uri,
@@ -80,6 +103,12 @@ pub(super) async fn today(
     stats(&public, &uri, &headers, Period::Today).await
 }
 
+/// Sums up this month
+///
+/// In the billing time zone.
+#[utoipa::path(get, path = "/api/v1/billing/stats/month", operation_id = "statsMonth", tag = "account",
+    params(("service" = Option<ServiceName>, Query, description = "Of this service only.")),
+    responses((status = 200, description = "What was used", body = StatsView)))]
 pub(super) async fn month(
     State(public): State<Public>,
     uri: Uri,
@@ -99,6 +128,11 @@ async fn stats(
     Ok(shown(public, language, public.app.stats(&account, period, service.as_ref())).await)
 }
 
+/// Sums up this month by service
+///
+/// In all, and for each service.
+#[utoipa::path(get, path = "/api/v1/billing/stats/summary", operation_id = "statsSummary", tag = "account",
+    responses((status = 200, description = "What was used", body = SummaryView)))]
 pub(super) async fn summary(
     State(public): State<Public>,
     uri: Uri,
@@ -109,7 +143,14 @@ pub(super) async fn summary(
     Ok(shown(&public, language, public.app.stats_summary(&account)).await)
 }
 
-/// As JSON, or as CSV for those who ask for it.
+/// Tells what moved the balance in a month
+///
+/// As JSON, or as CSV for those who ask for it. The closing of a month is the opening of the next.
+#[utoipa::path(get, path = "/api/v1/billing/statement", operation_id = "statement", tag = "account",
+    params(("month" = String, Query, description = "The month, in the billing time zone.", pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11"),
+        ("format" = inline(Option<Format>), Query, description = "Absent: what `Accept` says, or else `json`.")),
+    responses((status = 200, description = "The statement",
+        content((StatementView = "application/json"), (String = "text/csv")))))]
 pub(super) async fn statement(
     State(public): State<Public>,
     uri: Uri,
@@ -123,18 +164,28 @@ pub(super) async fn statement(
             .into());
     };
     let format = query.read_by("format", "write json or csv", |text| match text {
-        "json" => Some(false),
-        "csv" => Some(true),
+        "json" => Some(Format::Json),
+        "csv" => Some(Format::Csv),
         _ => None,
     })?;
     let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let is_csv = format.unwrap_or(accepts.is_some_and(|accepts| accepts.starts_with("text/csv")));
+    let accepts_csv = accepts.is_some_and(|accepts| accepts.starts_with("text/csv"));
+    let is_csv = format.map_or(accepts_csv, |format| format == Format::Csv);
     let statement = public.app.statement(&account, &month);
     Ok(match tokio::time::timeout(public.timeout, statement).await {
         Ok(Ok(statement)) if is_csv => csv(&statement),
         Ok(told) => told_or_failed(language, told),
         Err(_) => late(language),
     })
+}
+
+/// How a statement is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = StatementFormat)]
+enum Format {
+    Json,
+    Csv,
 }
 
 fn csv(statement: &StatementView) -> Response {
@@ -149,6 +200,13 @@ fn csv(statement: &StatementView) -> Response {
     response
 }
 
+/// Tells what a call would cost
+///
+/// At the price book's price, at this moment. Nothing is written.
+#[utoipa::path(get, path = "/api/v1/billing/quote", operation_id = "quote", tag = "account",
+    params(("service" = ServiceName, Query, description = "What is metered."),
+        ("units" = Option<u64>, Query, description = "Units of the call; 1 when it is not said.", minimum = 1, maximum = 2147483647)),
+    responses((status = 200, description = "What a deduct at this moment would come to", body = Quote)))]
 pub(super) async fn quote(
     State(public): State<Public>,
     uri: Uri,
@@ -181,7 +239,7 @@ pub(super) async fn quote(
 }
 
 /// What a call would cost.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Quote {
     /// What is metered.
     service: ServiceName,

@@ -33,30 +33,52 @@ const LIMIT: Limit = Limit { bytes: 64 * 1_024, remedy: "send the callback's fie
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body, in the spellings of the contract and of the predecessor. Other fields are left alone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = Callback)]
 struct Body {
+    /// The payment service's id of the payment.
     #[serde(alias = "payment_id", alias = "paymentId", alias = "paymentOrderId")]
+    #[schema(pattern = "^[!-~]{1,64}$")]
     payment_order_id: String,
+    /// The order.
     #[serde(alias = "orderId", alias = "rechargeOrderId", alias = "recharge_order_id")]
+    #[schema(pattern = "^[!-~]{1,64}$")]
     order_id: String,
+    /// What was paid, in currency units.
     amount: Amount,
+    /// Of what, ISO 4217.
+    #[schema(pattern = "^[A-Za-z]{3}$")]
     currency: String,
+    /// What became of the payment; in any case, with or without the prefix `PAYMENT_STATUS_`.
+    #[schema(
+        pattern = "^(PAYMENT_STATUS_)?(PENDING|SUCCESS|FAILED|CLOSED|PARTIALLY_REFUNDED|REFUNDED)$"
+    )]
     status: String,
+    /// Who ordered it; compared when it is said.
     #[serde(default, alias = "userId", alias = "uid")]
     user_id: Option<String>,
 }
 
 /// The answer, with the predecessor's member `success`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = CallbackTaken)]
 struct Taken {
     success: bool,
+    /// The order.
     order_id: String,
+    /// Where it stands now.
     state: OrderState,
 }
 
 /// A reply, and what is counted.
 type Answer = (Response, CallbackResult);
 
+/// Takes news of a payment
+///
+/// What the payment service sends, signed as Standard Webhooks say. 200 means that the news is in the database; whatever is not
+/// certain is an error, so send it again. `payment/README.md` is the page for its authors.
+#[utoipa::path(post, path = "/internal/v1/billing/callback", operation_id = "callback", tag = "callbacks", request_body = Body,
+    responses((status = 200, description = "It is taken in, now or earlier", body = Taken)))]
 pub(super) async fn callback(State(public): State<Public>, request: Request) -> Response {
     let (language, started) = (language(request.headers()), Instant::now());
     let answer = tokio::time::timeout(TIMEOUT, answer(public, request, language));

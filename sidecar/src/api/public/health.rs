@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::super::reply;
 
 /// The predecessor's envelope of every reply. All members are always there.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Envelope<T> {
     success: bool,
@@ -22,7 +22,7 @@ struct Envelope<T> {
     host: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Health {
     status: &'static str,
     service: &'static str,
@@ -30,6 +30,11 @@ struct Health {
     timestamp: i64,
 }
 
+/// Says that the process answers
+///
+/// In the envelope that callers of billing-service parse.
+#[utoipa::path(get, path = "/health", operation_id = "health", tag = "service",
+    responses((status = 200, description = "It answers", body = Envelope<Health>)))]
 pub(super) async fn health() -> Response {
     let payload =
         Health { status: "UP", service: "billing-service", timestamp: Utc::now().timestamp() };

@@ -18,7 +18,8 @@ use super::super::body::{self, Limit};
 use super::super::key;
 use super::super::reply::{self, language, problem};
 use super::Public;
-use crate::app::{App, NewRecharge, RechargeError};
+use crate::api::document::Key;
+use crate::app::{App, NewRecharge, OrderView, RechargeError};
 use crate::config::web_url;
 use crate::metrics::{self, RechargeOperation};
 use crate::trace;
@@ -30,20 +31,37 @@ const LIMIT: Limit = Limit { bytes: 16 * 1_024, remedy: "send the order alone" }
 const DATABASE_TIME: Duration = Duration::from_secs(5);
 
 /// The body. The predecessor's two spellings are read; what it silently dropped is an error here.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Recharge)]
 struct Body {
+    /// How much, with no more decimals than the currency has.
     amount: Amount,
+    /// That of accounts, ISO 4217.
     #[serde(default)]
+    #[schema(required, pattern = "^[A-Z]{3}$")]
     currency: String,
+    /// How it is paid.
     #[serde(alias = "paymentMethod")]
+    #[schema(value_type = Method)]
     payment_method: String,
+    /// Where the payer goes afterwards, `http://` or `https://`.
     #[serde(default, alias = "returnUrl")]
     return_url: Option<String>,
+    /// No other than the caller's; leave it out.
     #[serde(default, alias = "userId")]
     user_id: Option<String>,
 }
 
+/// Orders money
+///
+/// The reply says where to pay. The same key and content again gets the same order and payment; after 503 send the same again.
+/// Whose account it is says the gateway.
+#[utoipa::path(post, path = "/api/v1/billing/recharge", operation_id = "recharge", tag = "recharge", params(Key),
+    request_body = Body,
+    responses((status = 200, description = "The order, with the page where it can be paid", body = OrderView),
+        (status = 429, description = "`100303` Billing service overloaded (计费服务繁忙): 200 orders wait for their payment",
+            body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn recharge(State(public): State<Public>, request: Request) -> Response {
     let (language, started) = (language(request.headers()), Instant::now());
     let deadline = started + public.app.payment_timeout() + public.timeout + DATABASE_TIME;

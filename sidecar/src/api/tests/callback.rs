@@ -12,7 +12,7 @@ const OTHER: &str = "whsec_/wECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const BODY: &str = r#"{"payment_order_id":"p1","order_id":"o1","amount":"10.00","currency":"CNY","status":"SUCCESS"}"#;
 
 /// Signed now, or so many seconds from now.
-fn signed(secret: &str, body: &str, seconds: i64) -> Request<Body> {
+pub(super) fn signed(secret: &str, body: &str, seconds: i64) -> Request<Body> {
     let time = chrono::Utc::now().timestamp() + seconds;
     let signature = Webhook::new(secret).unwrap().sign("msg_1", time, body.as_bytes()).unwrap();
     Request::post(PATH)

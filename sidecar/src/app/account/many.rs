@@ -18,7 +18,7 @@ use crate::store::user_balance::{self, Balance};
 use crate::store::{self, StoreError};
 
 /// What an account has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AccountStanding {
     /// Whose account.
     pub account: String,

@@ -26,7 +26,7 @@ pub struct RecordFilter {
 }
 
 /// Billing records, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RecordPage {
     /// The records.
     pub records: Vec<RecordView>,

@@ -15,7 +15,7 @@ use crate::store::statement::{self, Movement};
 use crate::store::{self, StoreError, user_balance};
 
 /// A statement. `opening` and the movements' amounts add up to `closing`; the closing of a month is the opening of the next.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct StatementView {
     /// Whose.
     pub user_id: String,
@@ -36,7 +36,7 @@ pub struct StatementView {
 }
 
 /// Movements of one day, kind and service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct MovementView {
     /// The day, `YYYY-MM-DD`, in the billing time zone.
     pub day: String,

@@ -14,7 +14,7 @@ use crate::store::usage_day::{self, Usage};
 use crate::store::{self, StoreError, user_balance};
 
 /// A time that statistics are about, in the billing time zone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Period {
     /// Since midnight.
@@ -24,7 +24,7 @@ pub enum Period {
 }
 
 /// What was used of one service, or of all of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct UsageView {
     /// Units that were charged: free ones and paid ones.
     pub total_count: u64,
@@ -43,7 +43,7 @@ pub struct UsageView {
 }
 
 /// What one service was used for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ServiceUsageView {
     /// What is metered.
     pub service_name: String,
@@ -53,7 +53,7 @@ pub struct ServiceUsageView {
 }
 
 /// What a user used in a time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct StatsView {
     /// Who.
     pub user_id: String,
@@ -74,7 +74,7 @@ pub struct StatsView {
 }
 
 /// What a user used this month, by service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SummaryView {
     /// Who.
     pub user_id: String,

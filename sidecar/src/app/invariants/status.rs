@@ -17,7 +17,7 @@ use crate::store::{self, StoreError, invariant_violation};
 const TOLD_MAX: u64 = 100;
 
 /// One invariant as it was last checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct InvariantStatus {
     /// The family, `M1` to `M6`.
     pub id: String,

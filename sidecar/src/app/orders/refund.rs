@@ -50,7 +50,7 @@ pub struct NewRefund {
 }
 
 /// A refund as operators see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RefundView {
     /// Its id, also at the payment service.
     pub refund_id: String,

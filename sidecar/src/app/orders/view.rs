@@ -26,7 +26,7 @@ pub struct OrderFilter {
 }
 
 /// An order as operators see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OrderWithRefunds {
     /// The order.
     #[serde(flatten)]
@@ -36,7 +36,8 @@ pub struct OrderWithRefunds {
 }
 
 /// Orders, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = OrderPage)]
 pub struct Page {
     /// The orders.
     pub orders: Vec<OrderView>,

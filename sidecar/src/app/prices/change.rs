@@ -1,11 +1,15 @@
 //! Prices that operators set: now, or from a moment to come; for everybody, or for one account.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Serialize, Serializer};
 use sqlx::mysql::MySqlConnection;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::money::Nanos;
@@ -49,6 +53,22 @@ impl fmt::Display for NewPrice {
     }
 }
 
+impl PartialSchema for NewPrice {
+    fn schema() -> RefOr<Schema> {
+        AnyOfBuilder::new()
+            .item(Tariff::schema())
+            .item(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["book"])))
+            .description(Some("A price, or `book`: what everybody pays."))
+            .into()
+    }
+}
+
+impl ToSchema for NewPrice {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("PriceOrBook")
+    }
+}
+
 impl Serialize for NewPrice {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -84,7 +104,7 @@ impl PriceChange {
 }
 
 /// What a change does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PricePlan {
     /// From when, RFC 3339 in UTC.
     pub effective: String,
@@ -93,7 +113,7 @@ pub struct PricePlan {
 }
 
 /// Another price of a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PriceDifference {
     /// Whose price; absent for everybody's.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -34,7 +34,7 @@ pub struct QuotaFilter {
 }
 
 /// What follows, or would follow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct QuotaChanges {
     /// `YYYY-MM`: the current month.
     pub month: String,
@@ -43,7 +43,7 @@ pub struct QuotaChanges {
 }
 
 /// What changes of one service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ServiceQuotaChanges {
     /// What is metered.
     pub service: ServiceName,

@@ -49,7 +49,7 @@ pub(super) struct Unmet {
     retry_after_s: Option<u64>,
 }
 
-/// A problem document, with the members that a refusal has besides.
+/// A problem document, with the members that a refusal for want of money or units has besides.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Document {
     #[serde(flatten)]

@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::payment_anomaly::{self, Anomaly, Resolved};
 
 /// Whether somebody has decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AnomalyState {
     /// Nobody has.
@@ -66,7 +66,7 @@ pub struct AnomalyFilter {
 }
 
 /// News that did not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AnomalyView {
     /// Its number.
     pub id: i64,
@@ -95,7 +95,7 @@ pub struct AnomalyView {
 }
 
 /// What was decided about news that did not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ResolutionView {
     /// `dismiss`, `credit` or `refund_at_provider`.
     pub action: String,
@@ -110,7 +110,7 @@ pub struct ResolutionView {
 }
 
 /// Anomalies, the newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AnomalyPage {
     /// The anomalies.
     pub anomalies: Vec<AnomalyView>,
