@@ -45,10 +45,10 @@ pub use crate::app::prices::repricing::{Repriced, Repricing};
 pub use crate::app::quotas::apply::{QuotaChanges, QuotaFilter, QuotasError, ServiceQuotaChanges};
 pub use crate::app::sync::SyncError;
 pub use crate::app::texts::LengthError;
-pub use crate::app::warm::Warmed;
 pub use crate::app::tokens::{
     Caller, MadeToken, NewToken, Role, RoleError, TokenFilter, TokenPage, TokenView, TokensError,
 };
+pub use crate::app::warm::Warmed;
 use crate::cache::Cache;
 use crate::events::EventSender;
 use crate::metrics::Services;
@@ -83,8 +83,8 @@ mod standing;
 mod sync;
 mod terms;
 mod texts;
-mod warm;
 mod tokens;
+mod warm;
 
 /// What the operator decided, as far as the use cases need it.
 #[derive(Debug, Clone)]

@@ -34,8 +34,8 @@ mod prices;
 mod quotas;
 mod table;
 mod threads;
-mod warm;
 mod token;
+mod warm;
 
 const EXIT_USAGE: u8 = 64;
 

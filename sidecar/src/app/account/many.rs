@@ -131,7 +131,8 @@ async fn read(
 
 fn standing(app: &App, balance: Balance, quotas: Vec<Quota>, month: &str) -> Found {
     let Some(available) = balance.available() else { return Found::Unreadable };
-    let Balance { account, balance, held, receivable, credit_limit, currency, frozen, .. } = balance;
+    let Balance { account, balance, held, receivable, credit_limit, currency, frozen, .. } =
+        balance;
     Found::Account(Box::new(AccountStanding {
         account: account.to_string(),
         currency,
