@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use farebox_core::call::DeductRequest;
 use farebox_core::id::AccountId;
+use farebox_core::tariff::Tariff;
 use farebox_sidecar::app::{App, Credit, Outcome, Request, Settings};
 use farebox_sidecar::store::Store;
 use farebox_tests::database::Database;
@@ -72,7 +73,7 @@ async fn app(source: &str) -> Result<App> {
         currency_decimals: 2,
         time_zone: chrono_tz::Asia::Shanghai,
         free_quotas: [("asset".parse()?, 1_000)].into(),
-        prices: [("asset".parse()?, "0.001".parse()?)].into(),
+        prices: [("asset".parse()?, Tariff::flat("0.001".parse()?))].into(),
         recharge_max: "1000".parse()?,
         lease_ttl: Duration::from_secs(10),
         boot_grace: Duration::from_secs(1),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use farebox_core::id::ServiceName;
-use farebox_core::money::Nanos;
+use farebox_core::tariff::Tariff;
 use serde::Serialize;
 
 use super::configuration::{Chain, Configuration};
@@ -33,7 +33,7 @@ pub(crate) struct Question {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Book<'b> {
     pub(crate) file: &'b str,
-    pub(crate) prices: &'b BTreeMap<ServiceName, Nanos>,
+    pub(crate) prices: &'b BTreeMap<ServiceName, Tariff>,
     pub(crate) free_quotas: &'b BTreeMap<ServiceName, u64>,
 }
 

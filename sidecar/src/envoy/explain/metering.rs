@@ -1,7 +1,7 @@
 //! What the Farebox filter does with a request: decided by the filter's own code, and said in words.
 
 use farebox_core::code::{Code, Language};
-use farebox_core::money::Nanos;
+use farebox_core::tariff::{Tariff, Tier};
 use farebox_filter::answer::Reason;
 use farebox_filter::config::Config;
 use farebox_filter::identity::{self, IdentityError, Source};
@@ -171,11 +171,9 @@ impl Filter<'_, '_> {
             rule: said,
             service: service.to_string(),
             units: rule.units,
+            cost: price.as_ref().and_then(|price| cost_of_a_call(price, rule.units)),
             price: price.map(|price| price.to_string()),
             price_from,
-            cost: price
-                .and_then(|price| price.checked_mul(rule.units))
-                .map(|cost| cost.to_string()),
             free_units_per_month: self
                 .scene
                 .book
@@ -240,10 +238,16 @@ fn refused(reason: &Reason, why: String) -> Metering {
     Metering::Refused { refusal, why }
 }
 
+/// What every call costs; of a graduated price it depends on the units before.
+fn cost_of_a_call(price: &Tariff, units: u64) -> Option<String> {
+    let [Tier { price, .. }] = price.tiers() else { return None };
+    price.checked_mul(units).map(|cost| cost.to_string())
+}
+
 /// The price that holds, and who says so.
-fn price(rule: &Metered, book: Option<Book<'_>>) -> (Option<Nanos>, String) {
+fn price(rule: &Metered, book: Option<Book<'_>>) -> (Option<Tariff>, String) {
     if let Some(price) = rule.price {
-        return (Some(price), "the rule's own".to_owned());
+        return (Some(Tariff::flat(price)), "the rule's own".to_owned());
     }
     let Some(book) = book else {
         return (
@@ -253,7 +257,9 @@ fn price(rule: &Metered, book: Option<Book<'_>>) -> (Option<Nanos>, String) {
     };
     let leads = "the price book in the database leads: `farebox prices show`";
     match (book.prices.get(&rule.service), book.free_quotas.get(&rule.service)) {
-        (Some(price), _) => (Some(*price), format!("billing.prices of {}; {leads}", book.file)),
+        (Some(price), _) => {
+            (Some(price.clone()), format!("billing.prices of {}; {leads}", book.file))
+        }
         (None, Some(_)) => {
             (None, format!("{} gives the service free units and no price; {leads}", book.file))
         }

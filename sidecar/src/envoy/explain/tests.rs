@@ -57,8 +57,8 @@ fn asked(path: &str) -> Question {
 
 fn explained(text: &str, question: &Question) -> Result<Explanation, ExplainError> {
     let prices = BTreeMap::from([
-        ("a".parse().unwrap(), "0.001".parse().unwrap()),
-        ("b".parse().unwrap(), "0.25".parse().unwrap()),
+        ("a".parse().unwrap(), Tariff::flat("0.001".parse().unwrap())),
+        ("b".parse().unwrap(), Tariff::flat("0.25".parse().unwrap())),
     ]);
     let free_quotas = BTreeMap::from([("free".parse().unwrap(), 10)]);
     let book = Book { file: "farebox.yaml", prices: &prices, free_quotas: &free_quotas };

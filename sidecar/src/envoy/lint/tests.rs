@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use farebox_core::tariff::Tariff;
+
 use super::*;
 
 fn root() -> PathBuf {
@@ -17,8 +19,9 @@ fn shipped(name: &str) -> String {
 /// What `farebox.yaml` says about `services`.
 fn found_with(text: &str, services: &[&str], boot_grace_ms: u64) -> Vec<Finding> {
     let configuration = Configuration::parse("envoy.yaml", text).unwrap();
+    let price = Tariff::flat("0.001".parse().unwrap());
     let prices: BTreeMap<_, _> =
-        services.iter().map(|name| (name.parse().unwrap(), "0.001".parse().unwrap())).collect();
+        services.iter().map(|name| (name.parse().unwrap(), price.clone())).collect();
     let free_quotas = BTreeMap::new();
     let book = Book { file: "farebox.yaml", prices: &prices, free_quotas: &free_quotas };
     let boot_grace = Duration::from_millis(boot_grace_ms);
