@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 use sqlx::Row;
-use sqlx::mysql::MySqlConnection;
+use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use farebox_core::id::{AccountId, GatewayId, ServiceName};
 use farebox_core::money::Nanos;
+use farebox_core::wire::JournalReport;
 
 use crate::store::StoreError;
 use crate::store::column::json;
@@ -22,28 +23,48 @@ pub(crate) struct JournalLine {
     pub(crate) used: u64,
 }
 
-/// Reads what is charged on these lines of one instance: line and units.
+/// What is charged on a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Booked {
+    /// Units.
+    pub(crate) used: u64,
+    /// Whether to the key that the report names: a line is one key's for good.
+    pub(crate) is_of_key: bool,
+}
+
+/// Reads what is charged on these lines of one instance.
 pub(crate) async fn find(
     connection: &mut MySqlConnection,
     gateway: &GatewayId,
     instance: &str,
-    lines: &[u64],
-) -> Result<Vec<(u64, u64)>, StoreError> {
-    if lines.is_empty() {
+    reports: &[JournalReport],
+) -> Result<Vec<(u64, Booked)>, StoreError> {
+    if reports.is_empty() {
         return Ok(Vec::new());
     }
     let rows = sqlx::query(
-        "SELECT journal_line.line, CAST(journal_line.used AS UNSIGNED)
-         FROM JSON_TABLE(?, '$[*]' COLUMNS (line BIGINT UNSIGNED PATH '$')) AS wanted
+        "SELECT journal_line.line, CAST(journal_line.used AS UNSIGNED),
+           CAST(journal_line.user_id = wanted.account AND journal_line.service_name = wanted.service
+             AND journal_line.route_price <=> wanted.price AS UNSIGNED)
+         FROM JSON_TABLE(?, '$[*]' COLUMNS (
+           line BIGINT UNSIGNED PATH '$.line',
+           account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.key.account',
+           service VARCHAR(32) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.key.service',
+           price DECIMAL(19,9) PATH '$.key.price'
+         )) AS wanted
          STRAIGHT_JOIN journal_line
            ON journal_line.gateway_id = ? AND journal_line.instance = ? AND journal_line.line = wanted.line",
     )
-    .bind(json(&lines))
+    .bind(json(&reports))
     .bind(gateway.as_str())
     .bind(instance)
     .fetch_all(connection)
     .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    let booked = |row: &MySqlRow| {
+        let is_of_key = row.try_get::<u64, _>(2)? != 0;
+        Ok((row.try_get(0)?, Booked { used: row.try_get(1)?, is_of_key }))
+    };
+    rows.iter().map(booked).collect()
 }
 
 /// Writes the lines; the larger total wins.

@@ -3,7 +3,8 @@
 use std::io::{Read, Seek};
 use std::sync::Arc;
 
-use farebox_core::wire::{JournalReport, Report};
+use farebox_core::money::Nanos;
+use farebox_core::wire::{JournalReport, LeaseKey, Report, SyncReply};
 use farebox_sidecar::app::SyncError;
 use rand::seq::SliceRandom;
 use tokio::task::JoinSet;
@@ -157,5 +158,37 @@ async fn journal_units_that_neither_quota_nor_price_covers_are_booked_at_nothing
         "{alerts:?}"
     );
     assert_eq!(farebox.money("u").await, "0 0 1");
+    farebox.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_line_of_another_key_charges_nobody_and_holds_nothing_up() {
+    let farebox = Fixture::new(&[("asset", 10)], &[("asset", "0.1"), ("passport", "0.1")]).await;
+    let mut edge = farebox.gateway("edge-1");
+    let line = |line, key, used| JournalReport { line, key, used };
+    let acked = |reply: SyncReply| -> Vec<(u64, u64)> {
+        reply.journal_acks.iter().map(|ack| (ack.line, ack.used)).collect()
+    };
+    let first = edge.send(vec![], vec![], vec![line(7, key("u", "asset"), 2)]).await;
+    assert_eq!(acked(first), [(7, 2)]);
+
+    let routes_own = LeaseKey { price: Some(Nanos::new(5)), ..key("u", "asset") };
+    for (neighbour, other) in
+        (20..).zip([key("v", "asset"), key("u", "passport"), routes_own.clone()])
+    {
+        let lines = vec![line(7, other, 9), line(neighbour, key("w", "asset"), 1)];
+        assert_eq!(acked(edge.send(vec![], vec![], lines).await), [(neighbour, 1)]);
+    }
+    let billed = farebox
+        .database
+        .rows("SELECT CONCAT(user_id, ' ', SUM(free_units + paid_units)) FROM billing_record GROUP BY user_id ORDER BY 1")
+        .await;
+    assert_eq!(billed, ["u 2", "w 3"]);
+
+    // Its own key goes on, with a price of the route's own as well.
+    let own = vec![line(7, key("u", "asset"), 3), line(8, routes_own.clone(), 1)];
+    assert_eq!(acked(edge.send(vec![], vec![], own).await), [(7, 3), (8, 1)]);
+    let again = edge.send(vec![], vec![], vec![line(8, routes_own, 4)]).await;
+    assert_eq!(acked(again), [(8, 4)]);
     farebox.assert_sound().await;
 }

@@ -43,6 +43,7 @@ fn facts(listener: Listener) -> Facts {
                     "calls",
                     "check, deduct, reserve, commit, release, refund: one call or up to 1000 in a request",
                 ),
+                ("accounts", "what many users have"),
                 ("gateways", "the protocol between the filter in Envoy and the sidecar"),
                 SERVICE,
             ],
@@ -71,8 +72,15 @@ fn facts(listener: Listener) -> Facts {
             servers: &[("http://127.0.0.1:8109", "the sidecar's default")],
             tags: &[
                 ("accounts", "every account's money, and changes of it by hand"),
-                ("orders", "recharge orders, refunds, payments that did not fit"),
+                ("orders", "recharge orders and their refunds"),
+                (
+                    "anomalies",
+                    "payments that did not fit their orders, and what is decided about them",
+                ),
                 ("prices", "what units cost, now and later"),
+                ("quotas", "what is free each month"),
+                ("gateways", "who is alive, what each holds, and asking for it back"),
+                ("tokens", "who may work with these addresses"),
                 ("audit", "what operators did"),
                 ("invariants", "whether the books are right"),
                 SERVICE,
@@ -136,7 +144,9 @@ fn show(operation: &mut Operation, examples: &Examples) {
             }
         }
     }
-    if let Some(RefOr::T(response)) = operation.responses.responses.get_mut("200")
+    let responses = &mut operation.responses.responses;
+    let done = ["200", "201"].into_iter().find(|status| responses.contains_key(*status));
+    if let Some(RefOr::T(response)) = done.and_then(|status| responses.get_mut(status))
         && let Some(RefOr::T(content)) = response.content.get_mut("application/json")
     {
         content.example = examples.reply.clone();
@@ -158,7 +168,12 @@ fn schemes(listener: Listener) -> Vec<(&'static str, SecurityScheme)> {
             vec![("gatewayToken", bearer("One of the gateway tokens: `FAREBOX_GATEWAY_TOKEN`."))]
         }
         Listener::Admin => {
-            vec![("adminToken", bearer("One of the admin tokens: `FAREBOX_ADMIN_TOKEN`."))]
+            vec![(
+                "adminToken",
+                bearer(
+                    "An operator's token, whose role is enough (`farebox token create`), or `FAREBOX_ADMIN_TOKEN`.",
+                ),
+            )]
         }
         Listener::Public => {
             let identity = "Who calls, signed by a gateway: callers do not make it, the filter does on a route with \

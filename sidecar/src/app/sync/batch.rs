@@ -16,7 +16,8 @@ use crate::app::{App, Settings};
 use crate::calendar::Month;
 use crate::metrics::{self, SyncItem};
 use crate::store::column::OnCorrupt;
-use crate::store::{StoreError, journal_line, lease};
+use crate::store::journal_line::{self, Booked};
+use crate::store::{StoreError, lease};
 
 /// What becomes of the other items when one fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +78,8 @@ pub(super) struct Batch<'a> {
     left_out: Vec<SyncItem>,
     /// Units that were granted, by grant.
     pub(super) granted: Vec<u64>,
-    /// Units booked by journal line.
-    pub(super) journal: BTreeMap<u64, u64>,
+    /// What is booked, by journal line.
+    pub(super) journal: BTreeMap<u64, Booked>,
     pub(super) books: Books,
     pub(super) reply: SyncReply,
 }
@@ -117,8 +118,8 @@ impl<'a> Batch<'a> {
             |key: &&LeaseKey| prices.terms(key).counted(&quota_of(key, &month)).collect::<Vec<_>>();
         let tiers = keys.iter().flat_map(counted).collect();
         books.load_or_create_tiers(tx, tiers).await?;
-        let lines: Vec<u64> = request.journal.iter().map(|line| line.line).collect();
-        let booked = journal_line::find(tx, &request.gateway, &request.instance, &lines).await?;
+        let booked =
+            journal_line::find(tx, &request.gateway, &request.instance, &request.journal).await?;
         Ok(Self {
             settings,
             request,

@@ -1,7 +1,7 @@
 //! Usage: of leases and of journal lines.
 
 use farebox_core::lease::Usage;
-use farebox_core::wire::{Ack, JournalAck, JournalReport, Report};
+use farebox_core::wire::{Ack, JournalAck, JournalReport, LeaseKey, Report};
 
 use crate::app::books::{Charge, price_of, quota_key};
 use crate::app::sync::batch::Batch;
@@ -10,7 +10,7 @@ use crate::negative::{self, Guard};
 use crate::store::StoreError;
 use crate::store::billing_record::Source;
 use crate::store::free_quota::QuotaKey;
-use crate::store::journal_line::JournalLine;
+use crate::store::journal_line::{Booked, JournalLine};
 use crate::store::lease::{State, StoredLease};
 
 impl Batch<'_> {
@@ -87,9 +87,14 @@ impl Batch<'_> {
         }
     }
 
-    /// Charges what a journal line newly used.
+    /// Charges what a journal line newly used. One that is another key's is not acknowledged: the gateway keeps what it says.
     pub(super) fn charge_journal(&mut self, report: &JournalReport) -> Result<(), StoreError> {
-        let booked = self.journal.get(&report.line).copied().unwrap_or(0);
+        let known = self.journal.get(&report.line);
+        if known.is_some_and(|booked| !booked.is_of_key) {
+            self.alert_contradiction(report);
+            return Ok(());
+        }
+        let booked = known.map_or(0, |booked| booked.used);
         let booked = if negative::is_off(Guard::Lines) { 0 } else { booked };
         let total = booked.max(report.used);
         if booked < total {
@@ -114,10 +119,18 @@ impl Batch<'_> {
                 route_price: report.key.price,
                 used: total,
             });
-            self.journal.insert(report.line, total);
+            self.journal.insert(report.line, Booked { used: total, is_of_key: true });
         }
         self.reply.journal_acks.push(JournalAck { line: report.line, used: total });
         Ok(())
+    }
+
+    /// Its total would be charged to two accounts in parts, or at two prices.
+    fn alert_contradiction(&self, JournalReport { line, key, used }: &JournalReport) {
+        let LeaseKey { account, service, .. } = key;
+        tracing::error!(gateway.id = %self.request.gateway, epoch = self.epoch, line, account.id = %account,
+            service.name = %service, units = used,
+            "alert: a gateway reports a journal line under another account, service or price than before; nobody is charged for it");
     }
 
     /// Calls that were allowed without a lease cannot be refused any more. Those that neither a quota nor a price covers

@@ -17,10 +17,17 @@ use crate::api::document::{KeyOrNone, Routes};
 /// The aliases are the addresses of the predecessor's later versions.
 pub(in crate::api::gateway) fn routes() -> Routes<Gateways> {
     use Code::{
-        AccountBusy, Conflict, InsufficientBalance, InsufficientQuota, InvalidArgument, NotFound,
-        Overloaded, Unavailable, UnknownService,
+        AccountBusy, AccountFrozen, Conflict, InsufficientBalance, InsufficientQuota,
+        InvalidArgument, NotFound, Overloaded, Unavailable, UnknownService,
     };
-    let charged = [Conflict, InsufficientBalance, InsufficientQuota, UnknownService, AccountBusy];
+    let charged = [
+        Conflict,
+        InsufficientBalance,
+        InsufficientQuota,
+        UnknownService,
+        AccountFrozen,
+        AccountBusy,
+    ];
     let ended = [NotFound, Conflict, AccountBusy];
     Routes::new()
         .add_with_alias(routes!(check), "/billing/v1/internal/check", &[UnknownService])
