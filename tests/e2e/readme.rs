@@ -15,14 +15,21 @@ use crate::payment_service::example_script;
 /// The order that the page speaks of.
 const ORDER: &str = "recharge_0ab1972cb7374283bd080443e3481e6e";
 
-/// What comes before each script: an answer that is a refusal ends it, and whom it asked for what is kept.
+/// What comes before each script: an answer that is a refusal ends it, and whom it asked for what is kept. What one defines
+/// the next ones have, as in one shell.
 const PRELUDE: &str = r#"
 set -euo pipefail
 shopt -s inherit_errexit
+if [ -e "$FUNCTIONS" ]; then source "$FUNCTIONS"; fi
+trap 'declare -f > "$FUNCTIONS"' EXIT
 farebox() { "$FAREBOX_BIN" --config "$FAREBOX_CONFIG" "$@"; }
 curl() {
-  local method=GET word
-  for word in "$@"; do case "$word" in -d|--data*) method=POST ;; esac; done
+  local method=GET word before=
+  for word in "$@"; do
+    case "$word" in -d|--data*) method=POST ;; esac
+    case "$before" in -X) method=$word ;; esac
+    before=$word
+  done
   for word in "$@"; do case "$word" in http*) echo "$method $word" >> "$CALLED" ;; esac; done
   command curl --fail-with-body "$@"
 }
@@ -61,14 +68,26 @@ pub(crate) struct Reader {
     order: Value,
 }
 
+/// The number of the first row that a command lists with `--json`.
+fn first(stack: &Stack, rows: &str, command: &[&str]) -> Option<String> {
+    let told = stack.sidecar.cli(&[command, &["--json"]].concat());
+    let told: Value = serde_json::from_str(&told.unwrap_or_else(|err| panic!("{err}"))).unwrap();
+    Some(told[rows].get(0)?["id"].to_string())
+}
+
 impl Reader {
-    /// A stack in which the order of the pages has been paid.
+    /// A stack in which the order of the pages has been paid, and another one otherwise than it says.
     pub(crate) async fn new() -> Self {
         let stack = Stack::start(Plan::reference()).await.unwrap_or_else(|err| panic!("{err}"));
         let call = stack.sidecar.client().post("/api/v1/billing/recharge").asserted("alice");
         let order = json!({ "amount": "10.00", "currency": "CNY", "payment_method": "alipay" });
         let order = call.header("idempotency-key", "first").json(&order).send().await.json();
         stack.payment.pay(order["payment_id"].as_str().unwrap()).await;
+        let call = stack.sidecar.client().post("/api/v1/billing/recharge").asserted("bob");
+        let other = json!({ "amount": "10.00", "currency": "CNY", "payment_method": "alipay" });
+        let other = call.header("idempotency-key", "other").json(&other).send().await.json();
+        let short = json!({ "payment_id": other["payment_id"], "fields": { "amount": "9.90" } });
+        stack.payment.callback(short).await;
         eventually!(stack.account("alice").balance == "10", "{}", stack.sidecar.log());
         let folder = stack.folder().join("reader");
         fs::create_dir_all(&folder).unwrap();
@@ -85,17 +104,34 @@ impl Reader {
             ("127.0.0.1:8109", addresses.admin),
         ];
         let order = self.order["order_id"].as_str().unwrap();
-        said.iter().fold(script.replace(ORDER, order), |script, (said, addr)| {
+        let script = said.iter().fold(script.replace(ORDER, order), |script, (said, addr)| {
             script.replace(said, &addr.to_string())
+        });
+        let numbers: [(&str, &str, &[&str]); 2] = [
+            ("anomalies", "anomalies/3", &["anomalies", "list"]),
+            ("leases", "leases/7", &["leases", "--account", "alice"]),
+        ];
+        numbers.into_iter().fold(script, |script, (rows, said, command)| {
+            let Some(id) = script.contains(said).then(|| first(&self.stack, rows, command)) else {
+                return script;
+            };
+            let id = id.unwrap_or_else(|| panic!("there are no {rows}"));
+            script.replace(said, &format!("{rows}/{id}"))
         })
     }
 
     /// Runs a script as a reader would; gives what it printed.
     pub(crate) async fn run(&self, script: &str) -> String {
+        if script.contains("leases/") {
+            // So that a gateway holds something.
+            let call = self.stack.client().get("/v1/passport/hello").user("alice");
+            assert_eq!(call.send().await.status, 200);
+        }
         let mut bash = Command::new("bash");
         bash.current_dir(&self.folder)
             .args(["-c", &(PRELUDE.to_owned() + &self.adapted(script))])
             .env("CALLED", self.called())
+            .env("FUNCTIONS", self.folder.join("functions"))
             .env("FAREBOX_BIN", binaries::farebox().unwrap_or_else(|err| panic!("{err}")))
             .env("FAREBOX_CONFIG", self.stack.sidecar.config())
             .env("FAREBOX_GATEWAY_TOKEN", TOKEN)

@@ -9,6 +9,7 @@ import base64
 import collections
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import time
@@ -38,7 +39,7 @@ def identity():
     claims = {"iss": "fuzz", "aud": "farebox", "sub": SETTINGS["user"], "iat": now, "exp": now + 60}
     parts = [{"alg": "HS256", "typ": "JWT"}, claims]
     signed = ".".join(base64url(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
-    key = hmac_sha256(SETTINGS["token"].encode(), b"farebox user identity v1")
+    key = hmac_sha256(SETTINGS["gateway_token"].encode(), b"farebox user identity v1")
     return f"{signed}.{base64url(hmac_sha256(key, signed.encode()))}"
 
 
@@ -114,6 +115,7 @@ def before_call(context, case, kwargs):
     if case.operation.path.endswith("/refund") and case.path_parameters:
         # The others are not paid.
         case.path_parameters["order_id"] = choice(KNOWN["order_id"][:2], case.body)
+    act_on_what_is_there(case)
     if case.query:
         # Only a reply can name one.
         case.query.pop("cursor", None)
@@ -128,10 +130,28 @@ def before_call(context, case, kwargs):
             case.headers["Idempotency-Key"] = key((case.path_parameters, case.body))
 
 
+def act_on_what_is_there(case):
+    """Numbers in a path mean what its first words say, and who is frozen is nobody whose calls are tested."""
+    path, place = case.operation.path, case.path_parameters or {}
+    if path.startswith("/admin/v1/anomalies/"):
+        place["id"] = choice(KNOWN["anomaly"], (place, case.body))
+    if path.startswith("/admin/v1/leases/"):
+        place["id"] = choice(KNOWN["lease"], (place, case.body))
+    if path.endswith(("/freeze", "/thaw")):
+        place["account"] = KNOWN["frozen"][0]
+    if path.endswith("/resolve") and isinstance(case.body, dict):
+        # Each has one decision, which may come again; the payment is credited once.
+        number = KNOWN["anomaly"].index(place["id"])
+        case.body["action"] = ["credit", "dismiss", "refund_at_provider"][number % 3 if number < 3 else 1]
+        case.body.pop("account", None)
+
+
 ALWAYS = {
     "amount": ["0.01", "1.00", "2.5", "7"],
     "price": ["0.01", "1.00", "2.5", "7"],
     "currency": ["CNY"],
+    "credit_limit": ["0", "50"],
+    "expires": ["2100-01-01T00:00:00Z"],
     "month": ["2026-11", "2026-01"],
     "from": ["2026-01-01"],
     "to": ["2026-01-31T12:00:00Z"],
@@ -139,6 +159,9 @@ ALWAYS = {
 }
 KEY_IN_BODY = [f"/internal/v1/billing/{endpoint}" for endpoint in ("deduct", "reserve", "refund")]
 KEY_IN_BODY.append("/billing/v1/internal/deduct")
+
+
+NUMBERS = itertools.count()
 
 
 def key(body):
@@ -202,9 +225,12 @@ def agree(path, body):
     if endpoint == "prices":
         body["prices"] = {choice(KNOWN["service"], name): "0.002" for name in body["prices"]} or {"asset": "0.001"}
         body["effective"] = "now"
+        body["accounts"] = {"ada": {"asset": "book", "passport": {"tiers": [{"up_to": 9, "price": "2"}, {"price": "1"}]}}}
     if path == "/admin/v1/orders/{order_id}/refund":
         # So that there is something left for the next one.
         body["amount"] = "0.01"
+    if endpoint == "tokens":
+        body["name"] = f"t-{next(NUMBERS)}"
     if endpoint == "recharge":
         body.pop("user_id", None), body.pop("return_url", None)
     if path in KEY_IN_BODY:

@@ -22,6 +22,7 @@ pub struct GatewayFilter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct GatewayView {
     /// Its name.
+    #[schema(value_type = farebox_core::id::GatewayId)]
     pub gateway: String,
     /// Which process of that name: 1 for the first one.
     pub epoch: i64,

@@ -41,6 +41,7 @@ pub struct LeaseView {
     /// Its number.
     pub id: u64,
     /// Who holds it.
+    #[schema(value_type = GatewayId)]
     pub gateway: String,
     /// Which process of that name.
     pub epoch: u64,

@@ -52,14 +52,14 @@ fn addresses(router: &Router) -> BTreeSet<String> {
 /// The methods that an address takes, as a request with another one is told.
 async fn methods(router: Router, path: &str) -> BTreeSet<String> {
     let strange = Method::from_bytes(b"STRANGE").unwrap();
-    let path = path.replace(['{', '}'], "x");
-    let request = Request::builder().method(strange).uri(path);
+    let request = Request::builder().method(strange).uri(filled(path));
     let request = request.header("authorization", "Bearer good-token").body(Body::empty()).unwrap();
     let reply = send(router, request).await;
     let allowed = reply.headers.get("allow").map(|allowed| allowed.to_str().unwrap().to_owned());
     let allowed = allowed.unwrap_or_default();
     // HEAD comes with every GET.
-    let methods = allowed.split(',').filter(|method| !matches!(*method, "" | "HEAD"));
+    let methods = allowed.split(',').map(str::trim);
+    let methods = methods.filter(|method| !matches!(*method, "" | "HEAD"));
     methods.map(str::to_owned).collect()
 }
 
@@ -178,13 +178,45 @@ async fn each_operation_has_examples_and_those_of_requests_can_be_read() {
     }
 }
 
+/// The address with something in the place of each parameter.
+fn filled(path: &str) -> String {
+    path.replace("{id}", "1").replace(['{', '}'], "x")
+}
+
 /// A request with this body, by somebody who may send it.
 fn asking(path: &str, body: &Value) -> Request<Body> {
     let body = body.to_string();
     let mut request = callback::signed(SECRET, &body, 0);
-    *request.uri_mut() = path.replace(['{', '}'], "x").parse().unwrap();
+    *request.uri_mut() = filled(path).parse().unwrap();
     if !body.contains("idempotency_key") {
         request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
     }
     calling(showing(request, "Bearer good-token"), "good-token", "alice")
+}
+
+/// What operators may do says one table, what stands there the documents: they speak of the same routes.
+#[test]
+fn every_route_of_operators_has_a_role_and_a_document() {
+    let document = document_of(Listener::Admin);
+    let documented: BTreeSet<_> = operations(&document)
+        .into_keys()
+        .filter(|(path, _)| path.starts_with("/admin/v1/"))
+        .map(|(path, method)| format!("{method} {path}"))
+        .collect();
+    let in_table: BTreeSet<_> =
+        operator_routes().map(|(method, path, _)| format!("{method} {path}")).collect();
+    assert_eq!(documented, in_table, "roles.rs and the documents differ; {RECIPE}");
+}
+
+/// Whoever gets in to operators' routes, or does not, is refused in the same ways everywhere.
+#[test]
+fn every_route_of_operators_tells_who_is_turned_away() {
+    for ((path, method), operation) in operations(&document_of(Listener::Admin)) {
+        let is_guarded = path.starts_with("/admin/v1/");
+        for status in ["401", "403", "429"] {
+            let is_told = !operation["responses"][status].is_null();
+            assert_eq!(is_told, is_guarded, "{method} {path}: {status}");
+        }
+        assert_eq!(!operation["security"].is_null(), is_guarded, "{method} {path}");
+    }
 }
