@@ -96,7 +96,7 @@ async fn ordered(stack: &Stack, key: &str) -> Value {
 async fn anomalies(stack: &Stack) -> Vec<Value> {
     let order = ordered(stack, "short").await;
     for amount in 1..=6 {
-        let change = json!({ "amount": format!("{amount}.00") });
+        let change = json!({ "amount": format!("{amount}.00"), "status": "SUCCESS" });
         let news = json!({ "payment_id": order["payment_id"], "fields": change });
         stack.payment.callback(news).await;
     }
@@ -108,8 +108,7 @@ async fn leases(stack: &Stack) -> Vec<Value> {
     let wants: Vec<Value> = (0..8)
         .map(|number| json!({ "key": { "account": format!("held-{number}"), "service": "asset" }, "units": 5, "min": 1 }))
         .collect();
-    let message =
-        json!({ "gateway": "held-gw", "instance": "0f".repeat(16), "seq": 1, "wants": wants });
+    let message = json!({ "gateway": "held-gw", "instance": "0f".repeat(16), "epoch": 0, "seq": 1, "reports": [], "wants": wants });
     let answer = stack.sidecar.internal().ask(SYNC_PATH, &message).send().await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     ids(stack, "leases", &["leases", "--gateway", "held-gw"])
@@ -173,6 +172,10 @@ async fn conforms(listener: &str, addr: SocketAddr, token: &str) {
     });
     fs::write(folder.join("settings.json"), settings.to_string()).unwrap();
     let mut schemathesis = schemathesis(&folder, addr);
+    if listener == "admin" {
+        // So many wrong tokens from one address get 429 sooner or later; sidecar/src/api/tests/documents.rs asks as strangers.
+        schemathesis.args(["--exclude-checks", "ignored_auth"]);
+    }
     let output = tokio::task::spawn_blocking(move || schemathesis.output()).await.unwrap().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);

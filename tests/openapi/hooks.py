@@ -213,7 +213,8 @@ def agree(path, body):
             body.pop("record_id", None), body.pop("units", None)
             body |= {"deduct_key": body.get("deduct_key") or "known-1", "user_id": KNOWN["user_id"][0]}
     if endpoint == "sync":
-        body |= {"instance": hashlib.md5(repr(body).encode()).hexdigest(), "epoch": 0, "seq": 1}
+        # A new process of the other gateway would end the leases that are to be recalled.
+        body |= {"gateway": "fuzz-gw", "instance": hashlib.md5(repr(body).encode()).hexdigest(), "epoch": 0, "seq": 1}
         for want in body.get("wants") or []:
             want["units"] = max(want["units"], want["min"])
         for number, line in enumerate(body.get("journal") or []):
@@ -223,7 +224,7 @@ def agree(path, body):
         body |= {"order_id": order, "payment_order_id": payment, "amount": SETTINGS["paid"]}
         body["user_id"] = SETTINGS["user"]
     if endpoint == "prices":
-        body["prices"] = {choice(KNOWN["service"], name): "0.002" for name in body["prices"]} or {"asset": "0.001"}
+        body["prices"] = {choice(KNOWN["service"], name): "0.002" for name in body.get("prices") or {}} or {"asset": "0.001"}
         body["effective"] = "now"
         body["accounts"] = {"ada": {"asset": "book", "passport": {"tiers": [{"up_to": 9, "price": "2"}, {"price": "1"}]}}}
     if path == "/admin/v1/orders/{order_id}/refund":

@@ -7,7 +7,7 @@ use super::*;
 const PATH: &str = "/admin/v1/orders";
 
 /// A request as it comes from this address.
-fn from(mut request: Request<Body>, address: &str) -> Request<Body> {
+pub(super) fn from(mut request: Request<Body>, address: &str) -> Request<Body> {
     request.extensions_mut().insert(Remote(address.parse::<IpAddr>().unwrap()));
     request
 }

@@ -209,14 +209,21 @@ fn every_route_of_operators_has_a_role_and_a_document() {
 }
 
 /// Whoever gets in to operators' routes, or does not, is refused in the same ways everywhere.
-#[test]
-fn every_route_of_operators_tells_who_is_turned_away() {
-    for ((path, method), operation) in operations(&document_of(Listener::Admin)) {
+#[tokio::test]
+async fn every_route_of_operators_turns_strangers_away_and_says_so() {
+    let operations = operations(&document_of(Listener::Admin));
+    for (number, ((path, method), operation)) in operations.into_iter().enumerate() {
         let is_guarded = path.starts_with("/admin/v1/");
         for status in ["401", "403", "429"] {
             let is_told = !operation["responses"][status].is_null();
             assert_eq!(is_told, is_guarded, "{method} {path}: {status}");
         }
         assert_eq!(!operation["security"].is_null(), is_guarded, "{method} {path}");
+        let request = Request::builder().method(method.as_str()).uri(filled(&path));
+        let request = request.body(Body::empty()).unwrap();
+        // Each from elsewhere: whoever shows too many wrong tokens is not listened to.
+        let request = access::from(request, &format!("10.0.0.{number}"));
+        let status = send(router(Listener::Admin), request).await.status;
+        assert_eq!(status == StatusCode::UNAUTHORIZED, is_guarded, "{method} {path}: {status}");
     }
 }
