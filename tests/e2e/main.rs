@@ -17,6 +17,7 @@ mod explain_route;
 mod freeze;
 mod galera;
 mod gateways;
+mod graduated;
 mod jwt;
 mod load;
 mod locked;
@@ -50,6 +51,7 @@ fn plugin() -> Value {
         json!({ "prefix": "/duo/", "service": "duo" }),
         json!({ "prefix": "/dime/", "service": "dime" }),
         json!({ "prefix": "/mixed/", "service": "mixed" }),
+        json!({ "prefix": "/graded/", "service": "graded" }),
         json!({ "prefix": "/gift/", "service": "gift" }),
         json!({ "prefix": "/start/", "service": "start" }),
         json!({ "prefix": "/success/", "service": "coin", "charge_on": "success" }),
@@ -70,6 +72,10 @@ fn plugin_with_rules(rules: &[Value]) -> Value {
     })
 }
 
+/// A graduated price, as a configuration has it.
+const GRADED: &str =
+    "{ tiers: [ { up_to: 40, price: 0.003 }, { up_to: 100, price: 0.002 }, { price: 0.001 } ] }";
+
 /// Prices and free quotas to go with [`plugin`]. Leases are short, so that renewals happen within a test.
 fn plan() -> Plan {
     Plan::reference()
@@ -79,6 +85,7 @@ fn plan() -> Plan {
             ("duo", "0.002"),
             ("dime", "0.10"),
             ("mixed", "0.002"),
+            ("graded", GRADED),
             ("start", "0.001"),
         ])
         .free_quotas(&[("mixed", 100), ("gift", 5), ("start", 3)])

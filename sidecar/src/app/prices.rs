@@ -1,6 +1,6 @@
 //! The price book: versions that never change, each with its time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,7 +11,6 @@ use farebox_core::tariff::Tariff;
 
 use crate::app::books::new_id;
 use crate::app::{App, rfc3339};
-use crate::store::column::OnCorrupt;
 use crate::store::lease::{self, Priced};
 use crate::store::price_version::{self, NewVersion, PriceVersion};
 use crate::store::retry::retry;
@@ -20,6 +19,8 @@ use crate::store::{self, StoreError, job_lease};
 pub(super) mod change;
 pub(super) mod repricing;
 mod timeline;
+
+use timeline::{Placed, place};
 
 /// One price version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -77,32 +78,47 @@ async fn seed_once(
 ) -> Result<(usize, BTreeMap<ServiceName, Tariff>), StoreError> {
     job_lease::take_turn(tx, JOB).await?;
     let now = store::now(tx).await?;
-    let prices = &app.settings.prices;
-    let active = price_version::book(tx, now, OnCorrupt::Fail).await?;
     let led_by_operators = price_version::set_by_operators(tx).await?;
-    let mut changed = BTreeSet::new();
-    let mut applied = BTreeMap::new();
-    for version in &active {
-        if led_by_operators.contains(&version.service) {
-            applied.insert(version.service.clone(), version.tariff.clone());
-        } else if prices.get(&version.service) != Some(&version.tariff) {
-            price_version::close(tx, version, now).await?;
-            lease::end_price(tx, Priced::At(&version.ids), now).await?;
-            changed.insert(&version.service);
+    let versions = price_version::all(tx).await?;
+    let prices = &app.settings.prices;
+    let mut timelines: BTreeMap<&ServiceName, Vec<&PriceVersion>> =
+        prices.keys().map(|service| (service, Vec::new())).collect();
+    for version in
+        versions.iter().filter(|version| version.source == "book" && version.account.is_none())
+    {
+        timelines.entry(&version.service).or_default().push(version);
+    }
+    let (mut changed, mut applied) = (0, BTreeMap::new());
+    for (service, timeline) in timelines {
+        if led_by_operators.contains(service) {
+            let holds = timeline.iter().find(|version| version.holds(now));
+            applied.extend(holds.map(|version| (service.clone(), version.tariff.clone())));
+        } else if follow(tx, service, &timeline, prices.get(service), now).await? {
+            changed += 1;
         }
     }
-    for (service, tariff) in prices {
-        let stands =
-            active.iter().any(|version| version.service == *service && version.tariff == *tariff);
-        if !stands && !led_by_operators.contains(service) {
-            let set_by = "configuration";
-            let (rate, from, until) = (new_id(), now, None);
-            let new = NewVersion { service, account: None, tariff, rate, set_by, from, until };
-            price_version::open_book(tx, &new).await?;
-            changed.insert(service);
-        }
+    Ok((changed, applied))
+}
+
+/// Has a service's price be the configured one from now on; whether it was another.
+async fn follow(
+    tx: &mut MySqlConnection,
+    service: &ServiceName,
+    timeline: &[&PriceVersion],
+    tariff: Option<&Tariff>,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let Some(Placed { ends, until }) = place(timeline, now, tariff) else { return Ok(false) };
+    if let Some(version) = ends {
+        price_version::close(tx, version, now).await?;
+        lease::end_price(tx, Priced::At(&version.ids), now).await?;
     }
-    Ok((changed.len(), applied))
+    if let Some(tariff) = tariff {
+        let (rate, set_by, account) = (new_id(), "configuration", None);
+        let new = NewVersion { service, account, tariff, rate, set_by, from: now, until };
+        price_version::open_book(tx, &new).await?;
+    }
+    Ok(true)
 }
 
 /// Every version; `active` tells which hold at `at`, or now.

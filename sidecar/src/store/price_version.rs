@@ -125,21 +125,6 @@ pub(crate) async fn all(connection: &mut MySqlConnection) -> Result<Vec<PriceVer
     read_versions(&rows, OnCorrupt::Fail)
 }
 
-/// Everybody's prices in force at `now`.
-pub(crate) async fn book(
-    connection: &mut MySqlConnection,
-    now: DateTime<Utc>,
-    on_corrupt: OnCorrupt,
-) -> Result<Vec<PriceVersion>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM price_version
-         WHERE source = 'book' AND user_id = '' AND effective_from <= ? AND (effective_to IS NULL OR ? < effective_to)
-         ORDER BY effective_from, price_version_id"
-    );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(now).bind(now).fetch_all(connection).await?;
-    read_versions(&rows, on_corrupt)
-}
-
 /// Whose price of which service is looked for; no account for everybody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Wanted<'a> {

@@ -51,11 +51,11 @@ fn findings_say_where_what_and_how_to_go_on_and_end_with_exit_code_1() {
         "farebox: envoy.yaml has 2 errors; each finding says where and what to do\n"
     );
     insta::assert_snapshot!(run.stdout, @r#"
-    envoy.yaml:118:41: warning: no filter in front sets the header x-user-id: whoever reaches listener ingress can have any account pay [identity-from-client]
+    envoy.yaml:144:41: warning: no filter in front sets the header x-user-id: whoever reaches listener ingress can have any account pay [identity-from-client]
         put a filter that authenticates in front and have it set the header, or take a claim (envoy/envoy-jwt.yaml)
-    envoy.yaml:121:76: error: rules[0].price is 2: the filter refuses the whole configuration [plugin-configuration]
+    envoy.yaml:147:76: error: rules[0].price is 2: the filter refuses the whole configuration [plugin-configuration]
         write the price as a decimal string such as "0.002"
-    envoy.yaml:123:33: error: farebox.yaml has neither a price nor free units for the service pasport: its calls are refused with 403, code 190205 [unknown-service]
+    envoy.yaml:149:33: error: farebox.yaml has neither a price nor free units for the service pasport: its calls are refused with 403, code 190205 [unknown-service]
         write one of asset, passport, payment, or add pasport to billing.prices
     envoy.yaml: 2 errors, 1 warning
     "#);
@@ -113,10 +113,10 @@ fn a_route_is_explained_from_listener_to_refusals() {
     listener  ingress
     path      /v1/asset/report?day=1 (normalize_path on, merge_slashes on, escaped slashes redirected)
 
-    virtual host  farebox (envoy.yaml:46:23)
-    route         asset_report (envoy.yaml:63:27)
+    virtual host  farebox (envoy.yaml:58:23)
+    route         asset_report (envoy.yaml:75:27)
     filters       farebox, envoy.filters.http.router
-    rule          prefix: /v1/asset/ (envoy.yaml:124:33); the route's metadata gives units (envoy.yaml:66:67)
+    rule          prefix: /v1/asset/ (envoy.yaml:150:33); the route's metadata gives units (envoy.yaml:78:67)
     service       asset
     units         5
     price         0.001 per unit: billing.prices of farebox.yaml; the price book in the database leads: `farebox prices show`
