@@ -11,7 +11,7 @@ use crate::money::Nanos;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Tier {
-    /// The last unit of the month that it covers; `None` for all that follow.
+    /// The last unit of the month that it covers; absent for all that follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub up_to: Option<u64>,

@@ -52,13 +52,18 @@ pub(super) fn of(listener: Listener) -> OpenApi {
 
 /// The same as text, as it is served and checked in.
 pub fn text(listener: Listener) -> serde_json::Result<String> {
-    of(listener).to_pretty_json().map(|text| unwrapped(&text) + "\n")
+    of(listener).to_pretty_json().map(|text| registered(&unwrapped(&text)) + "\n")
 }
 
 /// Descriptions come from comments: without the ends of their lines, and without links that only rustdoc follows.
 fn unwrapped(json: &str) -> String {
     let paragraphs: Vec<_> = json.split("\\n\\n").map(|text| text.replace("\\n", " ")).collect();
     paragraphs.join("\\n\\n").replace("[`", "`").replace("`]", "`")
+}
+
+/// With formats by the names that OpenAPI's registry has for them: `uint64`, where derives write `u-int64`.
+fn registered(json: &str) -> String {
+    json.replace(r#""format": "u-int"#, r#""format": "uint"#)
 }
 
 /// The route where the listener's document stands.

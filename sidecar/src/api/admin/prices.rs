@@ -31,7 +31,7 @@ const LIMIT: Limit = Limit { bytes: 256 * 1_024, remedy: "send fewer services at
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn routes() -> Routes<App> {
-    Routes::new().add(routes!(list, apply), &[Code::InvalidArgument])
+    Routes::new().add(routes!(list), &[]).add(routes!(apply), &[Code::InvalidArgument])
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
