@@ -15,14 +15,14 @@ use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::{Format, JsonFields};
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
-use self::line::WithTrace;
+use self::line::{Lines, WithTrace};
 use crate::config::{Log, LogFormat, LogLevel, Tracing};
 use crate::store::trace as statement;
 use crate::trace;
@@ -103,20 +103,16 @@ fn lines(
     is_traced: bool,
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
 ) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
     let layer = fmt::layer().with_writer(writer);
-    let text = Format::default().with_target(false).with_ansi(false);
     match log.format {
-        LogFormat::Text => layer
-            .with_ansi(false)
-            .event_format(WithTrace::text(text, is_traced))
-            .with_filter(filter)
-            .boxed(),
-        LogFormat::Json => layer
-            .fmt_fields(JsonFields::new())
-            .event_format(WithTrace::json(text.json().flatten_event(true), is_traced))
-            .with_filter(filter)
-            .boxed(),
+        LogFormat::Text => {
+            let layer = layer.with_ansi(false).event_format(WithTrace::text(is_traced));
+            Lines { filter, inner: layer }.boxed()
+        }
+        LogFormat::Json => {
+            let layer = layer.fmt_fields(JsonFields::new());
+            Lines { filter, inner: layer.event_format(WithTrace::json(is_traced)) }.boxed()
+        }
     }
 }
 
@@ -201,6 +197,23 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_line_is_written_whoever_asked_before_whether_another_would_be() {
+        let written = Written::default();
+        let writer = written.clone();
+        let log = Log { level: LogLevel::Info, format: LogFormat::Text };
+        let lines = lines(&log, filter(&log, None).unwrap(), false, move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            for attempt in 0..3 {
+                // As sqlx does it before each statement.
+                let _ = tracing::enabled!(target: "sqlx::query", tracing::Level::DEBUG);
+                tracing::warn!(attempt, "told");
+            }
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches("WARN told").count(), 3, "{text}");
     }
 
     /// What is written for one event in a trace; an own span stands around it.

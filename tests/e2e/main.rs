@@ -51,7 +51,6 @@ fn plugin() -> Value {
         json!({ "prefix": "/duo/", "service": "duo" }),
         json!({ "prefix": "/dime/", "service": "dime" }),
         json!({ "prefix": "/mixed/", "service": "mixed" }),
-        json!({ "prefix": "/graded/", "service": "graded" }),
         json!({ "prefix": "/gift/", "service": "gift" }),
         json!({ "prefix": "/start/", "service": "start" }),
         json!({ "prefix": "/success/", "service": "coin", "charge_on": "success" }),
@@ -61,6 +60,7 @@ fn plugin() -> Value {
         json!({ "prefix": "/public/", "service": "none" }),
         json!({ "prefix": "/strict/", "service": "coin", "mode": "strict" }),
         json!({ "prefix": "/strict-success/", "service": "coin", "mode": "strict", "charge_on": "success" }),
+        json!({ "prefix": "/graded/", "service": "graded" }),
     ])
 }
 
