@@ -50,6 +50,7 @@ pub mod ledger;
 pub mod limits;
 pub mod money;
 pub mod order;
+pub mod package;
 pub mod problem;
 pub mod tariff;
 pub mod tier;

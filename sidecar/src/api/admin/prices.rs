@@ -10,6 +10,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use farebox_core::code::{Code, Language};
 use farebox_core::id::{AccountId, ServiceName};
+use farebox_core::package::Package;
 use farebox_core::problem::Problem;
 use farebox_core::tariff::{Tariff, Tier};
 use serde::de::{self, Deserializer};
@@ -60,14 +61,24 @@ struct Body {
     reason: String,
 }
 
-/// What units cost: an amount, or tiers.
+/// What units cost: an amount, tiers, or a package.
 #[derive(Debug)]
 struct Price(Tariff);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Graduated {
-    tiers: Vec<TierBody>,
+struct Written {
+    #[serde(default)]
+    tiers: Option<Vec<TierBody>>,
+    #[serde(default)]
+    package: Option<PackageBody>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackageBody {
+    units: u64,
+    price: Amount,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,10 +97,13 @@ impl<'de> Deserialize<'de> for Price {
                 let price: Amount = serde_json::from_str(text).map_err(|err| err.to_string())?;
                 return Ok(Tariff::flat(price.0));
             }
-            let Graduated { tiers } = serde_json::from_str(text).map_err(|err| err.to_string())?;
-            let tiers = tiers.into_iter();
-            let tiers = tiers.map(|TierBody { up_to, price }| Tier { up_to, price: price.0 });
-            Tariff::graduated(tiers.collect()).map_err(|err| err.to_string())
+            let Written { tiers, package } =
+                serde_json::from_str(text).map_err(|err| err.to_string())?;
+            let tier = |TierBody { up_to, price }| Tier { up_to, price: price.0 };
+            let tiers = tiers.map(|tiers| tiers.into_iter().map(tier).collect());
+            let package =
+                package.map(|PackageBody { units, price }| Package { units, price: price.0 });
+            Tariff::written(tiers, package).map_err(|err| err.to_string())
         };
         read(raw.get()).map(Self).map_err(de::Error::custom)
     }
