@@ -162,6 +162,7 @@ mod tests {
         let reply = DeductReply {
             record_id: "r".to_owned(),
             record_ids: vec![],
+            packages: None,
             free_units: 1,
             paid_units: 2,
             amount: nanos("0.004"),

@@ -26,6 +26,7 @@ mod openapi;
 mod operators;
 mod outage;
 mod overload;
+mod packages;
 mod payment_service;
 mod payment_tls;
 mod processes;
@@ -61,6 +62,7 @@ fn plugin() -> Value {
         json!({ "prefix": "/strict/", "service": "coin", "mode": "strict" }),
         json!({ "prefix": "/strict-success/", "service": "coin", "mode": "strict", "charge_on": "success" }),
         json!({ "prefix": "/graded/", "service": "graded" }),
+        json!({ "prefix": "/packed/", "service": "packed" }),
     ])
 }
 
@@ -76,6 +78,9 @@ fn plugin_with_rules(rules: &[Value]) -> Value {
 const GRADED: &str =
     "{ tiers: [ { up_to: 40, price: 0.003 }, { up_to: 100, price: 0.002 }, { price: 0.001 } ] }";
 
+/// A price by the package, as a configuration has it.
+const PACKED: &str = "{ package: { units: 40, price: 0.1 } }";
+
 /// Prices and free quotas to go with [`plugin`]. Leases are short, so that renewals happen within a test.
 fn plan() -> Plan {
     Plan::reference()
@@ -86,6 +91,7 @@ fn plan() -> Plan {
             ("dime", "0.10"),
             ("mixed", "0.002"),
             ("graded", GRADED),
+            ("packed", PACKED),
             ("start", "0.001"),
         ])
         .free_quotas(&[("mixed", 100), ("gift", 5), ("start", 3)])

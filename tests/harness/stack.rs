@@ -475,8 +475,9 @@ impl Stack {
                 (SELECT COALESCE(SUM(used_quota), 0) FROM free_quota q WHERE q.user_id = b.user_id),
                 (SELECT COALESCE(SUM(held_quota), 0) FROM free_quota q WHERE q.user_id = b.user_id),
                 (SELECT COALESCE(SUM(free_units + paid_units), 0) FROM billing_record r
-                    WHERE r.user_id = b.user_id),
-                (SELECT COALESCE(SUM(paid_units), 0) FROM billing_record r WHERE r.user_id = b.user_id),
+                    WHERE r.user_id = b.user_id AND r.source <> 'package'),
+                (SELECT COALESCE(SUM(paid_units), 0) FROM billing_record r
+                    WHERE r.user_id = b.user_id AND r.source <> 'package'),
                 (SELECT COALESCE(SUM(amount), 0) FROM billing_record r WHERE r.user_id = b.user_id),
                 (SELECT COALESCE(-SUM(amount), 0) FROM ledger_entry e
                     WHERE e.user_id = b.user_id AND e.kind = 'charge' AND e.user_seq IS NOT NULL)

@@ -12,6 +12,7 @@ use crate::charge::PaidBy;
 use crate::id::{AccountId, ServiceName};
 use crate::limits::{CALL_KEY_BYTES_MAX, RESERVATION_TTL_MS_MAX, UNITS_MAX, WAIT_MS_MAX};
 use crate::money::Nanos;
+use crate::package::Bought;
 use crate::wire::{FieldError, FreeQuota, require};
 
 /// The paths of the endpoints.
@@ -109,6 +110,9 @@ pub struct CheckReply {
     /// What `cost` is made of, when the units have several prices.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<CostPart>,
+    /// Packages that the call would buy; `cost` is what they cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Bought>,
     /// Of all amounts, ISO 4217.
     pub currency: String,
 }
@@ -171,6 +175,9 @@ pub struct DeductReply {
     /// Price per unit, of the first one where they have several; absent when the service has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Nanos>,
+    /// Packages that the call bought; their cost is part of `amount`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Bought>,
     /// The balance after the charge, held money included.
     pub balance: Nanos,
     /// What may be spent: the balance that nothing holds, and the credit limit.
@@ -249,6 +256,9 @@ pub struct ReserveReply {
     /// Price per unit; absent when the service has none, and for an amount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Nanos>,
+    /// Packages that it bought, besides `amount`. They come back when nobody needs them any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Bought>,
     /// When it comes back by itself, RFC 3339 in UTC.
     pub expires_at: String,
     /// The balance, held money included.

@@ -91,12 +91,28 @@ pub struct Bill {
     pub cost: Cost,
     /// The paid ones, price by price.
     pub parts: Vec<Part>,
+    /// The packages that have to be bought for them; their cost is part of what they cost together.
+    pub packages: u64,
 }
 
-/// Splits paid units over prices, in order, and what they cost together; `None` where the prices end, or are beyond money.
-pub fn split(rates: &[Rate], paid: u64) -> Option<(Vec<Part>, Nanos)> {
-    let (mut left, mut total, mut parts) = (paid, Nanos::ZERO, Vec::new());
-    for (rate, &Rate { price, room }) in rates.iter().enumerate() {
+/// Paid units, split over prices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// Price by price, in order.
+    pub parts: Vec<Part>,
+    /// The packages that have to be bought for them.
+    pub packages: u64,
+    /// What all of it costs together.
+    pub amount: Nanos,
+}
+
+/// Splits paid units over prices, in order; `None` where the prices end, or are beyond money.
+pub fn split(means: &Means, paid: u64) -> Option<Parts> {
+    let packages = means.package.map_or(0, |package| package.needed(paid, means.bought_room()));
+    let bought = means.package.map_or(Some(Nanos::ZERO), |package| package.cost(packages))?;
+    let (mut left, mut total, mut parts) = (paid, bought, Vec::new());
+    for (rate, &Rate { price, room }) in means.rates.iter().enumerate() {
+        let room = room.filter(|_| means.package.is_none());
         let units = room.unwrap_or(u64::MAX).min(left);
         if 0 < units {
             let amount = price.checked_mul(units)?;
@@ -105,16 +121,17 @@ pub fn split(rates: &[Rate], paid: u64) -> Option<(Vec<Part>, Nanos)> {
             left = left.saturating_sub(units);
         }
     }
-    (left == 0).then_some((parts, total))
+    (left == 0).then_some(Parts { parts, packages, amount: total })
 }
 
 /// Decides a call of `units` units: free ones first, then money, price by price; all of them or none.
 pub fn bill(means: &Means, units: u64) -> Option<Bill> {
     let free = means.free_units.min(units);
     let paid = units.saturating_sub(free);
-    let (parts, amount) = split(&means.rates, paid)?;
+    let Parts { parts, packages, amount } = split(means, paid)?;
     let is_covered = amount <= means.available.max(Nanos::ZERO);
-    is_covered.then_some(Bill { cost: Cost { units: Split { free, paid }, amount }, parts })
+    let cost = Cost { units: Split { free, paid }, amount };
+    is_covered.then_some(Bill { cost, parts, packages })
 }
 
 /// As [`cost_of`], where units may have several prices.
@@ -123,7 +140,7 @@ pub fn cost_over(means: &Means, units: u64) -> Nanos {
         return Nanos::ZERO;
     }
     let paid = units.saturating_sub(means.free_units);
-    split(&means.rates, paid).map_or(Nanos::MAX, |(_, amount)| amount)
+    split(means, paid).map_or(Nanos::MAX, |parts| parts.amount)
 }
 
 /// Why what is short is refused: money would help where the service has a price, only time where it has none.
@@ -143,6 +160,8 @@ pub fn cost_of(funds: Funds, units: u64) -> Nanos {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(not(target_family = "wasm"))]
+    use crate::{package::Package, tier::TierUsage};
     #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -215,7 +234,7 @@ mod tests {
         ) {
             let bounded = tiers.iter().map(|&(room, price)| Rate { price: Nanos::new(price), room: Some(room) });
             let rates = bounded.chain([Rate { price: Nanos::new(last), room: None }]).collect();
-            let mut means = Means { free_units: free, available: Nanos::new(available), rates };
+            let mut means = Means { free_units: free, available: Nanos::new(available), rates, package: None };
             // The model: every unit by itself, at the first price that has room.
             let (mut free, mut rooms) = (free, tiers.iter().map(|&(room, _)| room).collect::<Vec<_>>());
             for units in calls {
@@ -244,6 +263,65 @@ mod tests {
                     rate.room = rate.room.map(|room| room - part.units);
                 }
                 (free, rooms) = (left_free, left);
+            }
+        }
+
+        /// Calls are charged and come back in any order. The model knows single units only: what was bought is at every moment
+        /// what the units need that did not come back, and what was paid is that at the package's price.
+        #[test]
+        fn packages_cost_what_units_one_by_one_need(
+            size in 1..6_u64,
+            price in 0..5_i64,
+            free in 0..6_u64,
+            funds in 0..40_i64,
+            calls in proptest::collection::vec((proptest::bool::ANY, 1..12_u64), 1..12),
+        ) {
+            let package = Package { units: size, price: Nanos::new(price) };
+            let mut tier = TierUsage::default();
+            let (mut free, mut available) = (free, funds);
+            // The model.
+            let (mut used, mut bought, mut left_free) = (0_u64, 0_u64, free);
+            for (is_charge, units) in calls {
+                if is_charge {
+                    let rates = vec![Rate { price: Nanos::ZERO, room: Some(tier.room()) }];
+                    let means = Means { free_units: free, available: Nanos::new(available), rates, package: Some(package) };
+                    let (mut more_free, mut more_used, mut more_bought) = (left_free, used, bought);
+                    for _ in 0..units {
+                        if 0 < more_free {
+                            more_free -= 1;
+                            continue;
+                        }
+                        more_bought += u64::from(more_used == more_bought * size);
+                        more_used += 1;
+                    }
+                    let cost = i64::try_from(more_bought - bought).unwrap() * price;
+                    proptest::prop_assert_eq!(cost_over(&means, units), Nanos::new(cost));
+                    let Some(bill) = bill(&means, units) else {
+                        proptest::prop_assert!(available < cost);
+                        continue;
+                    };
+                    proptest::prop_assert_eq!(bill.cost.amount, Nanos::new(cost));
+                    tier.total += bill.packages * size;
+                    tier = tier.hold(bill.cost.units.paid).unwrap();
+                    tier = tier.release(bill.cost.units.paid).unwrap().charge(bill.cost.units.paid).unwrap();
+                    free -= bill.cost.units.free;
+                    available -= bill.cost.amount.get();
+                    (left_free, used, bought) = (more_free, more_used, more_bought);
+                } else {
+                    let units = units.min(used);
+                    for _ in 0..units {
+                        used -= 1;
+                        bought -= u64::from(used == (bought - 1) * size);
+                    }
+                    tier = tier.refund(units).unwrap();
+                    let back = package.unneeded(tier.room());
+                    tier.total -= package.units_of(back).unwrap();
+                    available += package.cost(back).unwrap().get();
+                }
+                proptest::prop_assert_eq!((tier.used, tier.total, tier.late, free), (used, bought * size, 0, left_free));
+                proptest::prop_assert_eq!(bought, used.div_ceil(size));
+                proptest::prop_assert_eq!(available, funds - i64::try_from(bought).unwrap() * price);
+                proptest::prop_assert_eq!(tier.room(), package.left_over(tier.room()));
             }
         }
 

@@ -2,6 +2,7 @@
 
 use crate::limits::GRANT_MAX;
 use crate::money::Nanos;
+use crate::package::Package;
 
 /// Units of the two kinds that a call can be paid with. Free units are always used first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,12 +92,31 @@ pub struct Means {
     pub available: Nanos,
     /// What paid units cost, in the order in which they are taken; none when the service has no price.
     pub rates: Vec<Rate>,
+    /// What is bought when paid units are wanted beyond the room that the rates have. They cost what the last rate says, which
+    /// is nothing, besides.
+    pub package: Option<Package>,
 }
 
 impl Means {
-    /// What the next paid unit costs.
+    /// What the next paid unit costs: a whole package, where it begins one.
     pub fn next(&self) -> Option<Rate> {
-        self.rates.iter().copied().find(|rate| rate.room != Some(0))
+        let next = self.rates.iter().copied().find(|rate| rate.room != Some(0));
+        let package = || self.package.map(|package| Rate { price: package.price, room: Some(1) });
+        next.or_else(package)
+    }
+
+    /// What there is once so many packages are bought; `None` beyond money or any count.
+    pub fn after_buying(&self, packages: u64) -> Option<Self> {
+        let package = self.package?;
+        let available = self.available.checked_sub(package.cost(packages)?)?;
+        let room = self.bought_room().checked_add(package.units_of(packages)?);
+        let rates = self.rates.iter().map(|rate| Rate { room, ..*rate }).collect();
+        Some(Self { available, rates, ..self.clone() })
+    }
+
+    /// Units of packages that were bought already.
+    pub(crate) fn bought_room(&self) -> u64 {
+        self.rates.iter().filter_map(|rate| rate.room).fold(0, u64::saturating_add)
     }
 
     /// What could be granted at most at a price.
@@ -243,6 +263,7 @@ mod tests {
             free_units: 0,
             available: Nanos::new(1_000),
             rates: vec![rate(5, Some(rooms[0])), rate(4, Some(rooms[1])), rate(3, None)],
+            package: None,
         };
         let grant = |rooms, choice, min| {
             let (index, decision) = choose(&means(rooms), choice, Ask { units: 50, min }, 1);

@@ -52,6 +52,7 @@ pub mod money;
 #[cfg(feature = "openapi")]
 mod openapi;
 pub mod order;
+pub mod package;
 pub mod problem;
 pub mod tariff;
 pub mod tier;

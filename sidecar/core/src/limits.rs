@@ -38,3 +38,6 @@ pub const WAIT_MS_MAX: u64 = 60_000;
 
 /// The most tiers of one price: a call is charged by as many records at most.
 pub const TIERS_MAX: usize = 20;
+
+/// The most units of one package.
+pub const PACKAGE_UNITS_MAX: u64 = 1_000_000_000;

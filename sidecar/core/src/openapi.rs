@@ -11,6 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::id::{AccountId, GatewayId, ServiceName};
 use crate::limits::{ACCOUNT_ID_BYTES_MAX, GATEWAY_ID_BYTES_MAX, SERVICE_NAME_BYTES_MAX};
 use crate::money::Nanos;
+use crate::package::Package;
 use crate::tariff::{Tariff, Tier};
 
 /// A text that looks like this.
@@ -87,8 +88,10 @@ schema!(
                 .property("tiers", ArrayBuilder::new().items(Tier::schema()).min_items(Some(2)))
                 .required("tiers")
         )
+        .item(ObjectBuilder::new().property("package", Package::schema()).required("package"))
         .description(Some(
-            "Money per unit; `tiers` of the month's paid units when it is graduated."
+            "Money per unit; `tiers` of the month's paid units when it is graduated; a `package` when units are bought \
+             together."
         ))
 );
 

@@ -1,11 +1,12 @@
-//! What the paid units of a month cost: all the same, or graduated, tier by tier.
+//! What the paid units of a month cost: all the same, graduated, tier by tier, or by the package.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::limits::{LEASE_TOTAL_MAX, TIERS_MAX};
+use crate::limits::{LEASE_TOTAL_MAX, PACKAGE_UNITS_MAX, TIERS_MAX};
 use crate::money::Nanos;
+use crate::package::Package;
 
 /// Units of a month at one price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -19,11 +20,18 @@ pub struct Tier {
     pub price: Nanos,
 }
 
-/// A price of the book: tiers in order, of which only the last one is without end. Free units do not count.
+/// A price of the book. Free units do not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tariff(Vec<Tier>);
+pub struct Tariff(Form);
 
-/// Why tiers are no tariff. The number of the tier counts from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    /// In order; only the last one is without end.
+    Tiers(Vec<Tier>),
+    Package(Package),
+}
+
+/// Why something is no tariff. The number of a tier counts from 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TariffError {
     /// Not even one.
@@ -66,12 +74,26 @@ pub enum TariffError {
         /// Its price.
         price: Nanos,
     },
+    /// A package of no units, or of more than [`PACKAGE_UNITS_MAX`].
+    #[error("package.units is {0}: must be 1 to {max}", max = PACKAGE_UNITS_MAX)]
+    PackageUnits(u64),
+    /// A package with a price below zero.
+    #[error("package.price is {0}: negative; write 0 or more")]
+    PackagePrice(Nanos),
+    /// Tiers and a package.
+    #[error("a price has tiers or a package, not both; remove one of them")]
+    Both,
+    /// Neither.
+    #[error(
+        "a price has tiers or a package; write one of them, such as package: {{ units: 1000, price: 5 }}"
+    )]
+    Neither,
 }
 
 impl Tariff {
     /// One price for all units.
     pub fn flat(price: Nanos) -> Self {
-        Self(vec![Tier { up_to: None, price }])
+        Self(Form::Tiers(vec![Tier { up_to: None, price }]))
     }
 
     /// Tiers, each beginning where the one before ends.
@@ -95,28 +117,71 @@ impl Tariff {
                 Some(up_to) => before = up_to,
             }
         }
-        Ok(Self(tiers))
+        Ok(Self(Form::Tiers(tiers)))
     }
 
-    /// Its tiers, in order.
+    /// So many units at once.
+    pub fn packaged(package: Package) -> Result<Self, TariffError> {
+        let Package { units, price } = package;
+        if !(1..=PACKAGE_UNITS_MAX).contains(&units) {
+            return Err(TariffError::PackageUnits(units));
+        }
+        if price.is_negative() {
+            return Err(TariffError::PackagePrice(price));
+        }
+        Ok(Self(Form::Package(package)))
+    }
+
+    /// What was written as a price that is more than an amount.
+    pub fn written(
+        tiers: Option<Vec<Tier>>,
+        package: Option<Package>,
+    ) -> Result<Self, TariffError> {
+        match (tiers, package) {
+            (Some(tiers), None) => Self::graduated(tiers),
+            (None, Some(package)) => Self::packaged(package),
+            (Some(_), Some(_)) => Err(TariffError::Both),
+            (None, None) => Err(TariffError::Neither),
+        }
+    }
+
+    /// Its tiers, in order; none when units are bought by the package.
     pub fn tiers(&self) -> &[Tier] {
-        &self.0
+        match &self.0 {
+            Form::Tiers(tiers) => tiers,
+            Form::Package(_) => &[],
+        }
     }
 
-    /// The price of the month's first paid unit.
+    /// What is bought, when units are bought by the package.
+    pub fn package(&self) -> Option<Package> {
+        match self.0 {
+            Form::Tiers(_) => None,
+            Form::Package(package) => Some(package),
+        }
+    }
+
+    /// What the month's first paid unit costs.
     pub fn first_price(&self) -> Nanos {
-        self.0.first().map_or(Nanos::ZERO, |tier| tier.price)
+        match &self.0 {
+            Form::Tiers(tiers) => tiers.first().map_or(Nanos::ZERO, |tier| tier.price),
+            Form::Package(package) => package.price,
+        }
     }
 
     /// A price below zero, if it has one.
     pub fn negative(&self) -> Option<Nanos> {
-        self.0.iter().map(|tier| tier.price).find(|price| price.is_negative())
+        self.tiers().iter().map(|tier| tier.price).find(|price| price.is_negative())
     }
 
     /// What so many paid units of one account and month come to, in 1e-9 of the currency; `None` beyond any sum.
     pub fn cost(&self, units: u64) -> Option<i128> {
+        if let Form::Package(package) = self.0 {
+            let packages = i128::from(package.needed(units, 0));
+            return i128::from(package.price.get()).checked_mul(packages);
+        }
         let (mut cost, mut from) = (0_i128, 0);
-        for tier in &self.0 {
+        for tier in self.tiers() {
             let to = tier.up_to.unwrap_or(u64::MAX).min(units);
             let of_tier = i128::from(to.saturating_sub(from));
             cost = cost.checked_add(i128::from(tier.price.get()).checked_mul(of_tier)?)?;
@@ -127,9 +192,12 @@ impl Tariff {
 }
 
 impl fmt::Display for Tariff {
-    /// `0.002`, or `0.0025 to 1000, 0.002 to 10000, then 0.001`.
+    /// `0.002`, `0.0025 to 1000, 0.002 to 10000, then 0.001`, or `5 per 1000 units`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Tier { up_to, price }) in self.0.iter().enumerate() {
+        if let Form::Package(Package { units, price }) = self.0 {
+            return write!(f, "{price} per {units} units");
+        }
+        for (index, Tier { up_to, price }) in self.tiers().iter().enumerate() {
             match up_to {
                 Some(up_to) => write!(f, "{price} to {up_to}, ")?,
                 None if index == 0 => write!(f, "{price}")?,
@@ -141,15 +209,22 @@ impl fmt::Display for Tariff {
 }
 
 impl Serialize for Tariff {
-    /// A decimal string, or `{"tiers": […]}`.
+    /// A decimal string, `{"tiers": […]}`, or `{"package": {…}}`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Graduated<'a> {
             tiers: &'a [Tier],
         }
-        match self.0.as_slice() {
-            [only] => only.price.serialize(serializer),
-            tiers => Graduated { tiers }.serialize(serializer),
+        #[derive(Serialize)]
+        struct Packaged {
+            package: Package,
+        }
+        match &self.0 {
+            Form::Package(package) => Packaged { package: *package }.serialize(serializer),
+            Form::Tiers(tiers) => match tiers.as_slice() {
+                [only] => only.price.serialize(serializer),
+                tiers => Graduated { tiers }.serialize(serializer),
+            },
         }
     }
 }
@@ -202,6 +277,25 @@ mod tests {
             (flat.to_string(), serde_json::to_string(&flat).unwrap()),
             ("0.002".into(), r#""0.002""#.into())
         );
+    }
+
+    #[test]
+    fn a_package_has_units_and_one_price_for_all_of_them() {
+        let package = |units, price| Tariff::packaged(Package { units, price: Nanos::new(price) });
+        let five = package(1_000, 5_000_000_000).unwrap();
+        assert_eq!(five.to_string(), "5 per 1000 units");
+        let json = serde_json::to_string(&five).unwrap();
+        assert_eq!(json, r#"{"package":{"units":1000,"price":"5"}}"#);
+        let costs = [0, 1, 1_000, 1_001].map(|units| five.cost(units).unwrap() / 1_000_000_000);
+        assert_eq!(costs, [0, 5, 5, 10]);
+        assert!(package(1, 0).is_ok() && package(PACKAGE_UNITS_MAX, 0).is_ok());
+        for (units, price, expected) in [
+            (0, 1, "package.units is 0: must be 1 to 1000000000"),
+            (PACKAGE_UNITS_MAX + 1, 1, "package.units is 1000000001: must be 1 to 1000000000"),
+            (1, -1, "package.price is -0.000000001: negative; write 0 or more"),
+        ] {
+            assert_eq!(package(units, price).unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub struct RecordView {
     /// `free`, `balance` or `mixed`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `lease`, `late`, `journal`, `deduct`, `reserve` or `legacy`.
+    /// `lease`, `late`, `lost`, `journal`, `deduct`, `reserve`, `legacy`, or `package`: that one counts packages, not units.
     pub source: String,
     /// Units.
     pub count: u64,

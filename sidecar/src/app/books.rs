@@ -35,6 +35,7 @@ mod call;
 mod control;
 mod lost;
 mod movement;
+mod packages;
 mod quota;
 mod tally;
 mod tiers;
@@ -43,7 +44,7 @@ mod usage;
 pub(super) use movement::{Charge, Reference, price_of};
 pub(super) use quota::{NewTotal, new_total};
 pub(super) use tally::Tally;
-pub(super) use tiers::tier_key;
+pub(super) use tiers::{TierSize, tier_key};
 use usage::NewUsage;
 
 /// How long requests of one account that others have locked try to get it before they stand in line for it.
@@ -513,6 +514,7 @@ impl Books {
 
     /// Writes everything that changed; the balances last.
     pub(super) async fn store(&mut self, tx: &mut MySqlConnection) -> Result<(), StoreError> {
+        self.give_packages_back(tx).await?;
         self.note_touched();
         billing_record::insert(tx, &self.records).await?;
         ledger_entry::insert(tx, &self.legs).await?;

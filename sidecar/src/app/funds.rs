@@ -6,7 +6,7 @@ use farebox_core::grant::{Means, Rate, Split};
 use farebox_core::money::Nanos;
 use farebox_core::wire::FreeQuota;
 
-use crate::app::books::{Books, tier_key};
+use crate::app::books::{Books, quota_key, tier_key};
 use crate::app::terms::{Terms, Tier};
 use crate::calendar::Month;
 use crate::store::StoreError;
@@ -26,6 +26,7 @@ pub(super) fn own(books: &Books, quota: &QuotaKey, terms: &Terms) -> Result<Mean
         free_units: books.quota(quota).map_or(0, |quota| quota.remaining()),
         available: books.available(&quota.account)?,
         rates: terms.tiers.iter().map(rate).collect(),
+        package: terms.package,
     })
 }
 
@@ -50,13 +51,10 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Of the account's open leases but `except`: free units of the quota, and money where it would help.
-    pub(super) fn of(
-        books: &Books,
-        quota: &QuotaKey,
-        money_helps: bool,
-        except: Option<u64>,
-    ) -> Self {
+    /// Of the account's open leases but `except`: free units of the quota, money where it would help, and units of its package.
+    pub(super) fn of(books: &Books, quota: &QuotaKey, terms: &Terms, except: Option<u64>) -> Self {
+        let money_helps = !terms.tiers.is_empty();
+        let mut of_others = BTreeMap::new();
         let mut pool =
             Self { free: 0, money: Nanos::ZERO, tiers: BTreeMap::new(), leases: Vec::new() };
         for lease in books.open_leases(&quota.account) {
@@ -64,8 +62,19 @@ impl Pool {
             let is_same_quota = lease.key.service == quota.service && lease.month == quota.month;
             let free = if is_same_quota { spare.free } else { 0 };
             let money = lease.price.checked_mul(spare.paid).unwrap_or(Nanos::ZERO);
-            let helps = 0 < free || (Nanos::ZERO < money && money_helps);
-            if Some(lease.id) != except && helps {
+            let counted = lease.price_version.filter(|_| lease.is_counted);
+            let counted = counted.filter(|_| 0 < spare.paid);
+            let is_of_package =
+                is_same_quota && terms.package.is_some() && terms.tier_of(counted).is_some();
+            // Units of other packages are money, if nobody needs them any more.
+            let other = counted.filter(|_| money_helps && lease.price == Nanos::ZERO);
+            let other = other.filter(|_| !is_of_package).map(|it| tier_key(&quota_key(lease), it));
+            let other = other.filter(|key| books.is_packaged(key));
+            let helps = 0 < free || is_of_package || (Nanos::ZERO < money && money_helps);
+            if Some(lease.id) != except && (helps || other.is_some()) {
+                if let Some(key) = other {
+                    *of_others.entry(key).or_default() += spare.paid;
+                }
                 pool.leases.push(lease.id);
                 pool.free = pool.free.saturating_add(free);
                 pool.money = pool.money.checked_add(money).unwrap_or(Nanos::MAX);
@@ -73,6 +82,10 @@ impl Pool {
                     *pool.tiers.entry(version).or_default() += spare.paid;
                 }
             }
+        }
+        for (key, held) in of_others {
+            let worth = books.worth_of(&key, held);
+            pool.money = pool.money.checked_add(worth).unwrap_or(Nanos::MAX);
         }
         pool
     }
@@ -88,6 +101,7 @@ impl Pool {
             free_units: means.free_units.saturating_add(self.free),
             available: means.available.checked_add(self.money).unwrap_or(Nanos::MAX),
             rates: rates.collect(),
+            package: means.package,
         }
     }
 

@@ -8,10 +8,11 @@ use sqlx::mysql::MySqlConnection;
 
 use farebox_core::id::ServiceName;
 use farebox_core::money::Nanos;
+use farebox_core::package::Package;
 use farebox_core::tariff;
 use farebox_core::wire::LeaseKey;
 
-use crate::app::books::tier_key;
+use crate::app::books::{TierSize, tier_key};
 use crate::store::StoreError;
 use crate::store::column::OnCorrupt;
 use crate::store::free_quota::QuotaKey;
@@ -46,6 +47,8 @@ impl Tier {
 pub(super) struct Terms {
     /// In the order in which they are used; none when the service has no price.
     pub(super) tiers: Vec<Tier>,
+    /// What is bought when the only tier has no room for paid units; there they cost nothing.
+    pub(super) package: Option<Package>,
     /// Until when.
     pub(super) until: Option<DateTime<Utc>>,
 }
@@ -59,12 +62,19 @@ impl Terms {
             from = up_to.unwrap_or(from);
             Tier { price, version: Some(id), units }
         };
-        Self { tiers: tiers.map(tier).collect(), until: version.effective_to }
+        let tiers = tiers.map(tier).collect();
+        let package = version.tariff.package();
+        let of_package = |&id: &i64| Tier { price: Nanos::ZERO, version: Some(id), units: Some(0) };
+        let tiers = match package {
+            Some(_) => version.ids.iter().map(of_package).collect(),
+            None => tiers,
+        };
+        Self { tiers, package, until: version.effective_to }
     }
 
     /// One price for any number of units.
     pub(super) fn flat(price: Nanos, version: Option<i64>) -> Self {
-        Self { tiers: vec![Tier { price, version, units: None }], until: None }
+        Self { tiers: vec![Tier { price, version, units: None }], ..Self::default() }
     }
 
     /// What units cost that cost nothing else: free ones, and those without a price.
@@ -77,9 +87,10 @@ impl Terms {
         self.tiers.iter().position(|tier| tier.version == version)
     }
 
-    /// The tiers that have an end, as an account's rows count them, and how many units they have.
-    pub(super) fn counted(&self, quota: &QuotaKey) -> impl Iterator<Item = (TierKey, u64)> {
-        let counted = |tier: &Tier| Some((tier_key(quota, tier.version?), tier.units?));
+    /// The tiers that have an end, as an account's rows count them, and how they begin.
+    pub(super) fn counted(&self, quota: &QuotaKey) -> impl Iterator<Item = (TierKey, TierSize)> {
+        let size = |total| TierSize { total, package: self.package };
+        let counted = move |tier: &Tier| Some((tier_key(quota, tier.version?), size(tier.units?)));
         self.tiers.iter().filter_map(counted)
     }
 }

@@ -135,8 +135,25 @@ mod tests {
             ),
             (
                 "prices: {asset: {tier: []}}",
-                "prices.asset.tier is not a key of this program; remove it or write one of: tiers",
+                "prices.asset.tier is not a key of this program; remove it or write one of: tiers, package",
             ),
+            (
+                "prices: {asset: {package: {units: 1000, price: 5}}}\naccounts: {acme: {asset: {package: {units: 1, price: 0}}}}",
+                "asset=5 per 1000 units acme.asset=0 per 1 units now",
+            ),
+            (
+                "prices: {asset: {package: {units: 0, price: 5}}}",
+                "prices.asset cannot be: package.units is 0: must be 1 to 1000000000",
+            ),
+            (
+                "prices: {asset: {package: {units: 10, price: 5}, tiers: [{price: 1}]}}",
+                "prices.asset cannot be: a price has tiers or a package, not both; remove one of them",
+            ),
+            (
+                "prices: {asset: {}}",
+                "prices.asset cannot be: a price has tiers or a package; write one of them, such as package: { units: 1000, price: 5 }",
+            ),
+            ("prices: {asset: {package: {units: 10}}}", "prices.asset.package.price is missing"),
             (
                 "accounts: {acme: {asset: 0.5, payment: book}}",
                 "acme.asset=0.5 acme.payment=book now",

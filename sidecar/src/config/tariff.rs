@@ -1,8 +1,9 @@
-//! A price of the book as it is written: one for all units, or tiers.
+//! A price of the book as it is written: one for all units, tiers, or a package.
 
 use std::fmt;
 
 use farebox_core::money::Nanos;
+use farebox_core::package::Package;
 use farebox_core::tariff::{Tariff, Tier};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
@@ -11,14 +12,22 @@ use serde::{Deserialize, Deserializer};
 use super::value::{FromText, Money, Text, Units};
 use crate::app::NewPrice;
 
-/// `0.002`, or `{ tiers: [ { up_to: 1000, price: 0.0025 }, { price: 0.001 } ] }`.
+/// `0.002`, `{ tiers: [ { up_to: 1000, price: 0.0025 }, { price: 0.001 } ] }`, or `{ package: { units: 1000, price: 5 } }`.
 #[derive(Debug)]
 pub(crate) struct Price(pub(crate) Tariff);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Graduated {
-    tiers: Vec<TierText>,
+struct Written {
+    tiers: Option<Vec<TierText>>,
+    package: Option<PackageText>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackageText {
+    units: Text<Units>,
+    price: Text<Money>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,7 +59,7 @@ impl<'de> Visitor<'de> for OwnVisitor {
     type Value = OwnPrice;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a price, its tiers, or book")
+        f.write_str("a price, its tiers, a package, or book")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<OwnPrice, E> {
@@ -74,7 +83,7 @@ impl<'de> Visitor<'de> for PriceVisitor {
     type Value = Price;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a price, or its tiers")
+        f.write_str("a price, its tiers, or a package")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Price, E> {
@@ -83,12 +92,15 @@ impl<'de> Visitor<'de> for PriceVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Price, A::Error> {
-        let Graduated { tiers } = Graduated::deserialize(MapAccessDeserializer::new(map))?;
+        let Written { tiers, package } = Written::deserialize(MapAccessDeserializer::new(map))?;
         let tier = |tier: TierText| {
             let price: Nanos = tier.price.0.0;
             Tier { up_to: tier.up_to.map(|units| units.0.0), price }
         };
-        let tariff = Tariff::graduated(tiers.into_iter().map(tier).collect());
+        let tiers = tiers.map(|tiers| tiers.into_iter().map(tier).collect());
+        let package = package
+            .map(|PackageText { units, price }| Package { units: units.0.0, price: price.0.0 });
+        let tariff = Tariff::written(tiers, package);
         tariff.map(Price).map_err(de::Error::custom)
     }
 }

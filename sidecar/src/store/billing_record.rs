@@ -13,6 +13,7 @@ use farebox_core::money::Nanos;
 use crate::store::StoreError;
 use crate::store::column::{Columns, OnCorrupt, json, read_all, require_changed};
 use crate::store::owner::{self, Owned};
+use crate::store::tier_usage::TierKey;
 
 const TABLE: &str = "billing_record";
 
@@ -32,6 +33,8 @@ pub(crate) enum Source {
     Deduct,
     /// From a reservation.
     Reserve,
+    /// Packages: their record counts packages, and units of them are charged at nothing.
+    Package,
 }
 
 /// A record to write.
@@ -227,6 +230,8 @@ pub(crate) struct Charged {
     pub(crate) price_version: Option<i64>,
     /// The first record of the call, where its units have several prices.
     pub(crate) part_of: Option<String>,
+    /// Whether its paid units are packages that were bought.
+    pub(crate) is_package: bool,
 }
 
 /// Whose records these are, as far as they exist.
@@ -288,9 +293,32 @@ pub(crate) async fn find_parts(
     read_all(&rows, on_corrupt, read_charged)
 }
 
+/// Reads the newest records of packages bought in this month by this version that did not go back whole: enough for so many
+/// packages. What was bought after them is read along the way.
+pub(crate) async fn newest_packages(
+    connection: &mut MySqlConnection,
+    key: &TierKey,
+    packages: u64,
+) -> Result<Vec<Charged>, StoreError> {
+    let sql = format!(
+        "SELECT {CHARGED} FROM billing_record FORCE INDEX (idx_billing_record_newest)
+         WHERE user_id = ? AND source = 'package' AND price_version_id = ? AND reset_month = ? AND paid_refunded < paid_units
+         ORDER BY created_at DESC, billing_record_id DESC LIMIT ?"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(key.account.as_str())
+        .bind(key.version)
+        .bind(key.month.as_str())
+        .bind(packages)
+        .fetch_all(connection)
+        .await?;
+    read_all(&rows, OnCorrupt::Fail, read_charged)
+}
+
 const CHARGED: &str = "billing_record.billing_record_id, billing_record.user_id, billing_record.service_name, \
      billing_record.reset_month, billing_record.free_units, billing_record.paid_units, billing_record.free_refunded, \
-     billing_record.paid_refunded, billing_record.unit_price, billing_record.price_version_id, billing_record.part_of";
+     billing_record.paid_refunded, billing_record.unit_price, billing_record.price_version_id, billing_record.part_of, \
+     billing_record.source";
 
 fn read_charged(row: &MySqlRow) -> Result<Charged, StoreError> {
     let columns = Columns::new(row, TABLE, "billing_record_id");
@@ -307,6 +335,7 @@ fn read_charged(row: &MySqlRow) -> Result<Charged, StoreError> {
         unit_price: columns.nanos_or_null("unit_price")?,
         price_version: columns.integer_or_null("price_version_id")?,
         part_of: columns.text_or_null("part_of")?,
+        is_package: columns.text("source")? == "package",
     })
 }
 

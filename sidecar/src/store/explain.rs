@@ -101,7 +101,7 @@ pub(crate) const RECORD: Chain = &[
     },
     Part {
         title: "price",
-        sql: "SELECT price.price_version_id AS version, price.price, price.source, NULLIF(price.user_id, '') AS `only of`, NULLIF(price.effective_from, '1970-01-01') AS since, price.effective_to AS until
+        sql: "SELECT price.price_version_id AS version, price.price, price.package_units AS `units of a package`, price.source, NULLIF(price.user_id, '') AS `only of`, NULLIF(price.effective_from, '1970-01-01') AS since, price.effective_to AS until
               FROM billing_record JOIN price_version AS price ON price.price_version_id = billing_record.price_version_id
               WHERE billing_record.billing_record_id = [id]",
     },

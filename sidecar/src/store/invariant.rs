@@ -11,7 +11,7 @@
 //! | `ledger.rs` | M5: entries and balances |
 //! | `orders.rs` | M6: orders and their refunds |
 //! | `prices.rs` | M7: the price book |
-//! | `tiers.rs` | M1: units of graduated prices |
+//! | `tiers.rs` | M1: units of graduated prices, and of packages |
 
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn every_rule_has_a_name_of_its_own_and_can_be_asked_of_some_accounts() {
         let names: BTreeSet<&str> = rules().map(|rule| rule.name).collect();
-        assert_eq!((names.len(), rules().count()), (37, 37));
+        assert_eq!((names.len(), rules().count()), (38, 38));
         for rule in rules() {
             assert!(rule.name.starts_with(&rule.id.to_lowercase()), "{}", rule.name);
             for text in [rule.count, rule.violations] {

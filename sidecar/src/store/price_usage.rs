@@ -31,7 +31,7 @@ pub(crate) async fn each(
 ) -> Result<(), StoreError> {
     let mut rows = sqlx::query(
         "SELECT record.user_id, record.service_name,
-                CAST(SUM(record.paid_units - record.paid_refunded) AS SIGNED) AS units,
+                CAST(SUM(IF(record.source = 'package', 0, record.paid_units - record.paid_refunded)) AS SIGNED) AS units,
                 SUM(record.unit_price * (record.paid_units - record.paid_refunded)) AS earned
          FROM billing_record AS record
          JOIN price_version USING (price_version_id)

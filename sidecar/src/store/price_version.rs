@@ -7,6 +7,7 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use farebox_core::id::{AccountId, ServiceName};
 use farebox_core::money::Nanos;
+use farebox_core::package::Package;
 use farebox_core::tariff::{Tariff, Tier};
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
@@ -46,16 +47,17 @@ impl PriceVersion {
 }
 
 const COLUMNS: &str = "price_version.price_version_id, price_version.service_name, price_version.source, price_version.user_id, \
-     price_version.price, price_version.rate_id, price_version.units_from, price_version.units_to, price_version.set_by, \
-     price_version.effective_from, price_version.effective_to";
+     price_version.price, price_version.rate_id, price_version.units_from, price_version.units_to, \
+     price_version.package_units, price_version.set_by, price_version.effective_from, price_version.effective_to";
 
-/// A row: one tier.
+/// A row: one tier, or a package.
 struct Row {
     version: PriceVersion,
     rate: String,
     id: i64,
     from: u64,
     tier: Tier,
+    package: Option<Package>,
 }
 
 fn read(row: &MySqlRow) -> Result<Row, StoreError> {
@@ -63,6 +65,8 @@ fn read(row: &MySqlRow) -> Result<Row, StoreError> {
     let everybody = columns.text("user_id")?.is_empty();
     let up_to = columns.integer_or_null("units_to")?.map(u64::try_from).transpose();
     let price = columns.nanos("price")?;
+    let units = columns.integer_or_null("package_units")?.map(u64::try_from).transpose();
+    let units = units.map_err(|_| columns.corrupt("package_units"))?;
     Ok(Row {
         version: PriceVersion {
             ids: Vec::new(),
@@ -78,6 +82,7 @@ fn read(row: &MySqlRow) -> Result<Row, StoreError> {
         id: columns.integer("price_version_id")?,
         from: columns.units("units_from")?,
         tier: Tier { up_to: up_to.map_err(|_| columns.corrupt("units_to"))?, price },
+        package: units.map(|units| Package { units, price }),
     })
 }
 
@@ -104,6 +109,10 @@ fn version_of(tiers: &[&Row]) -> Result<PriceVersion, StoreError> {
         StoreError::Corrupt { table, column, key: id.to_string() }
     };
     let [first, ..] = tiers else { return Err(corrupt(0)) };
+    if let ([row], Some(package)) = (tiers, first.package) {
+        let tariff = Tariff::packaged(package).map_err(|_| corrupt(row.id))?;
+        return Ok(PriceVersion { ids: vec![row.id], tariff, ..row.version.clone() });
+    }
     let begins = [0].into_iter().chain(tiers.iter().filter_map(|row| row.tier.up_to));
     let is_whole = tiers.iter().map(|row| row.from).eq(begins);
     let tariff = Tariff::graduated(tiers.iter().map(|row| row.tier).collect());
@@ -228,14 +237,18 @@ pub(crate) async fn open_book(
     connection: &mut MySqlConnection,
     new: &NewVersion<'_>,
 ) -> Result<(), StoreError> {
-    let tiers = new.tariff.tiers();
-    let rate = if tiers.len() == 1 { "" } else { new.rate.as_str() };
+    let package = new.tariff.package();
+    // The end of a package keeps a previous version of the program from reading its price as that of one unit.
+    let packaged = package.map(|package| Tier { up_to: Some(package.units), price: package.price });
+    let tiers = new.tariff.tiers().iter().copied().chain(packaged);
+    let rate = if new.tariff.tiers().len() == 1 { "" } else { new.rate.as_str() };
     let mut units_from = 0;
-    for &Tier { up_to, price } in tiers {
+    for Tier { up_to, price } in tiers {
         sqlx::query(
             "INSERT INTO price_version
-               (service_name, source, user_id, price, rate_id, units_from, units_to, set_by, effective_from, effective_to)
-             VALUES (?, 'book', ?, ?, ?, ?, ?, ?, ?, ?)
+               (service_name, source, user_id, price, rate_id, units_from, units_to, package_units, set_by,
+                effective_from, effective_to)
+             VALUES (?, 'book', ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON DUPLICATE KEY UPDATE set_by = ?, effective_to = ?",
         )
         .bind(new.service.as_str())
@@ -244,6 +257,7 @@ pub(crate) async fn open_book(
         .bind(rate)
         .bind(units_from)
         .bind(up_to)
+        .bind(package.map(|package| package.units))
         .bind(new.set_by)
         .bind(new.from.naive_utc())
         .bind(new.until.map(|moment| moment.naive_utc()))

@@ -1,9 +1,10 @@
-//! `tier_usage`: paid units of an account in each tier of a price that has an end, by month.
+//! `tier_usage`: paid units of an account in each tier of a price that has an end, and in packages, by month.
 
 use serde::Serialize;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use farebox_core::id::AccountId;
+use farebox_core::package::Package;
 use farebox_core::tier::TierUsage;
 
 use crate::store::column::{Columns, OnCorrupt, json, read_all, require_changed};
@@ -26,6 +27,8 @@ pub(crate) struct TierKey {
 pub(crate) struct StoredTier {
     pub(crate) key: TierKey,
     pub(crate) units: TierUsage,
+    /// What its units are bought by; the total is that of the packages that were bought.
+    pub(crate) package: Option<Package>,
 }
 
 /// A row to create.
@@ -41,6 +44,7 @@ pub(crate) struct NewTier<'a> {
 pub(crate) struct TierChange<'a> {
     #[serde(flatten)]
     pub(crate) key: &'a TierKey,
+    pub(crate) total: i64,
     pub(crate) used: i64,
     pub(crate) held: i64,
     pub(crate) late: i64,
@@ -48,6 +52,11 @@ pub(crate) struct TierChange<'a> {
 
 fn read(row: &MySqlRow) -> Result<StoredTier, StoreError> {
     let columns = Columns::new(row, TABLE, "user_id");
+    let package = match columns.integer_or_null("package_units")?.map(u64::try_from) {
+        Some(Ok(units)) => Some(Package { units, price: columns.nanos("price")? }),
+        Some(Err(_)) => return Err(columns.corrupt("package_units")),
+        None => None,
+    };
     Ok(StoredTier {
         key: TierKey {
             account: columns.name("user_id")?,
@@ -60,6 +69,7 @@ fn read(row: &MySqlRow) -> Result<StoredTier, StoreError> {
             held: columns.units("held")?,
             late: columns.units("late")?,
         },
+        package,
     })
 }
 
@@ -74,7 +84,7 @@ pub(crate) async fn find(
     }
     let rows = sqlx::query(
         "SELECT tier_usage.user_id, tier_usage.price_version_id, tier_usage.reset_month, tier_usage.total,
-                tier_usage.used, tier_usage.held, tier_usage.late
+                tier_usage.used, tier_usage.held, tier_usage.late, price_version.package_units, price_version.price
          FROM JSON_TABLE(?, '$[*]' COLUMNS (
            account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account',
            version BIGINT PATH '$.version',
@@ -82,7 +92,8 @@ pub(crate) async fn find(
          )) AS wanted
          STRAIGHT_JOIN tier_usage FORCE INDEX (PRIMARY)
            ON tier_usage.user_id = wanted.account AND tier_usage.price_version_id = wanted.version
-          AND tier_usage.reset_month = wanted.month",
+          AND tier_usage.reset_month = wanted.month
+         LEFT JOIN price_version ON price_version.price_version_id = tier_usage.price_version_id",
     )
     .bind(json(&keys))
     .fetch_all(connection)
@@ -114,7 +125,7 @@ pub(crate) async fn create(
     if is_new(inserted)? { Ok(()) } else { Err(StoreError::Raced { table: TABLE }) }
 }
 
-/// Adds the changes, guarded: used and held never beyond the tier.
+/// Adds the changes, guarded: used and held never beyond the tier, or the packages.
 pub(crate) async fn update(
     connection: &mut MySqlConnection,
     changes: &[TierChange<'_>],
@@ -127,6 +138,7 @@ pub(crate) async fn update(
            account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.account',
            version BIGINT PATH '$.version',
            month CHAR(7) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$.month',
+           total BIGINT PATH '$.total',
            used BIGINT PATH '$.used',
            held BIGINT PATH '$.held',
            late BIGINT PATH '$.late'
@@ -134,10 +146,11 @@ pub(crate) async fn update(
          STRAIGHT_JOIN tier_usage FORCE INDEX (PRIMARY)
            ON tier_usage.user_id = more.account AND tier_usage.price_version_id = more.version
           AND tier_usage.reset_month = more.month
-         SET tier_usage.used = tier_usage.used + more.used, tier_usage.held = tier_usage.held + more.held,
+         SET tier_usage.total = tier_usage.total + more.total,
+             tier_usage.used = tier_usage.used + more.used, tier_usage.held = tier_usage.held + more.held,
              tier_usage.late = tier_usage.late + more.late
          WHERE tier_usage.used + more.used >= 0 AND tier_usage.held + more.held >= 0 AND tier_usage.late + more.late >= 0
-           AND tier_usage.used + more.used + tier_usage.held + more.held <= tier_usage.total",
+           AND tier_usage.used + more.used + tier_usage.held + more.held <= tier_usage.total + more.total",
     )
     .bind(json(&changes))
     .execute(connection)

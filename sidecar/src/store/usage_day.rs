@@ -157,7 +157,8 @@ pub(crate) async fn backfill(
     let done = sqlx::query(
         "INSERT INTO usage_day
            (user_id, day, service_name, free_units, paid_units, amount, owed, free_refunded, paid_refunded, refunded)
-         SELECT record.user_id, days.day, record.service_name, SUM(record.free_units), SUM(record.paid_units),
+         SELECT record.user_id, days.day, record.service_name, SUM(record.free_units),
+                SUM(IF(record.source = 'package', 0, record.paid_units)),
                 SUM(record.amount), SUM(record.owed), 0, 0, 0
          FROM JSON_TABLE(?, '$[*]' COLUMNS (
            day DATE PATH '$.day',

@@ -23,6 +23,7 @@ mod model;
 mod orders;
 mod outbox;
 mod overload;
+mod packages;
 mod prices;
 mod protocol;
 mod quotas;

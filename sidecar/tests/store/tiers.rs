@@ -24,7 +24,7 @@ impl Fixture {
     }
 
     /// `units at price` of each billing record, in order.
-    async fn charged(&self, account: &str) -> Vec<String> {
+    pub(crate) async fn charged(&self, account: &str) -> Vec<String> {
         self.database
             .rows(format!(
                 "SELECT free_units, '+', paid_units, 'at', TRIM(TRAILING '0' FROM unit_price) FROM billing_record
@@ -34,7 +34,7 @@ impl Fixture {
     }
 
     /// `used+held/total late` of each tier, in order.
-    async fn tiers(&self, account: &str) -> Vec<String> {
+    pub(crate) async fn tiers(&self, account: &str) -> Vec<String> {
         self.database
             .rows(format!(
                 "SELECT CONCAT(used, '+', held, '/', total), late FROM tier_usage
@@ -152,7 +152,7 @@ async fn free_units_do_not_count_and_a_new_price_counts_anew() {
 }
 
 /// A gateway that serves calls of one unit from its lease, and reports late.
-struct Edge {
+pub(crate) struct Edge {
     gateway: Gateway,
     lease: u64,
     granted: u64,
@@ -162,13 +162,13 @@ struct Edge {
 }
 
 impl Edge {
-    fn new(farebox: &Fixture, name: &str) -> Self {
+    pub(crate) fn new(farebox: &Fixture, name: &str) -> Self {
         let gateway = farebox.gateway(name);
         Self { gateway, lease: 0, granted: 0, drawn: 0, former: Vec::new() }
     }
 
     /// Serves a call; `false` when it is refused. The sidecar hears of what was drawn with the next question but one.
-    async fn serve(&mut self) -> bool {
+    pub(crate) async fn serve(&mut self) -> bool {
         for _ in 0..20 {
             if self.drawn < self.granted {
                 self.drawn += 1;
@@ -194,7 +194,7 @@ impl Edge {
         false
     }
 
-    async fn end(mut self) -> u64 {
+    pub(crate) async fn end(mut self) -> u64 {
         let last = Report { close: true, ..used(self.lease, self.drawn) };
         let reports = self.former.into_iter().chain((self.lease != 0).then_some(last)).collect();
         self.gateway.send(reports, vec![], vec![]).await;

@@ -21,6 +21,22 @@ async fn a_change_that_cannot_be_names_its_field_and_a_stranger_learns_nothing()
         (r#"{"accounts": {"no one": {"typo": "1"}}, "reason": "r"}"#, "accounts"),
         (r#"{"prices": {"typo": "1"}, "reason": "r"}"#, "prices.typo"),
         (r#"{"prices": {"typo": "1e3"}, "reason": "r"}"#, "prices.typo"),
+        (
+            r#"{"prices": {"a": {"package": {"units": 0, "price": "5"}}}, "reason": "r"}"#,
+            "package.units is 0",
+        ),
+        (
+            r#"{"prices": {"a": {"package": {"units": 9, "price": "-5"}}}, "reason": "r"}"#,
+            "package.price is -5",
+        ),
+        (
+            r#"{"prices": {"a": {"package": {"units": 9, "price": "5"}, "tiers": []}}, "reason": "r"}"#,
+            "not both",
+        ),
+        (
+            r#"{"prices": {"typo": {"package": {"units": 9, "price": "5"}}}, "reason": "r"}"#,
+            "prices.typo",
+        ),
         (r#"{"prices": {"typo": "1"}, "effective": "tomorrow", "reason": "r"}"#, "effective"),
         (r#"{"prices": {"typo": "1"}}"#, "reason"),
     ] {

@@ -12,7 +12,7 @@ use farebox_core::ledger::Entry;
 use farebox_core::money::Nanos;
 
 use crate::app::Settings;
-use crate::app::books::movement::{EntryFor, by_price, cost_of};
+use crate::app::books::movement::{EntryFor, by_price, cost_of, used_units};
 use crate::app::books::{
     Books, Charge, LeaseSelection, Tracked, missing, new_id, out_of_range, tier_key,
 };
@@ -145,13 +145,16 @@ impl Books {
         self.charge(charge, cost.units, cost.amount, Nanos::ZERO)
     }
 
-    /// Charges a call that was decided on these books, by a record for each price; their ids.
+    /// Charges a call that was decided on these books, by a record for each price; their ids. The packages that it buys stand on
+    /// a record of their own, which goes back when nobody needs them.
     pub(in crate::app) fn charge_bill(
         &mut self,
         charge: &Charge<'_>,
         terms: &Terms,
         bill: &Bill,
     ) -> Result<Vec<String>, StoreError> {
+        // Packages first: the units need the room.
+        let bought = if 0 < bill.packages { self.buy(charge, bill.packages)? } else { None };
         let before = self.records.len();
         let mut ids = Vec::new();
         for (unit_price, units) in by_price(terms, bill.cost.units, &bill.parts) {
@@ -163,13 +166,16 @@ impl Books {
             let parts = self.records.iter_mut().skip(before);
             parts.for_each(|record| record.part_of = ids.first().cloned());
         }
+        let bought = self.records.iter_mut().filter(|record| Some(&record.id) == bought.as_ref());
+        bought.for_each(|record| record.part_of = ids.first().cloned());
         Ok(ids)
     }
 
     /// The charges of the call that this one is the first of: itself, and those at other prices, in order.
     pub(in crate::app) fn parts_of(&self, record: &str) -> Vec<String> {
-        let is_part =
-            |charge: &&Charged| charge.id == record || charge.part_of.as_deref() == Some(record);
+        let is_part = |charge: &&Charged| {
+            charge.id == record || (charge.part_of.as_deref() == Some(record) && !charge.is_package)
+        };
         // Ids sort by time.
         let charges = self.charges.values().map(|row| &row.current);
         charges.filter(is_part).map(|charge| charge.id.clone()).collect()
@@ -235,8 +241,9 @@ impl Books {
         charge.refunded = charge.refunded.plus(units);
         let (account, service) = (charge.account.clone(), charge.service.clone());
         let (quota, version) = (charged_quota(charge), charge.price_version);
+        let is_package = charge.is_package;
         let amount = cost_of(charge.unit_price, units.paid, &account)?;
-        if let Some(quota) = &quota {
+        if let Some(quota) = quota.as_ref().filter(|_| !is_package) {
             self.change_tier(quota, version, |tier| tier.refund(units.paid))?;
         }
         if let Some(quota) = quota.filter(|_| 0 < units.free) {
@@ -254,7 +261,7 @@ impl Books {
             self.post(&account, &entry, EntryFor { kind, ref_type, ref_id: &id })?;
             self.collect(&account, ref_type, &id)?;
         }
-        self.usage.refunded(&account, &service, units, amount)?;
+        self.usage.refunded(&account, &service, used_units(is_package, units), amount)?;
         self.charge_refunds.push(NewChargeRefund {
             id: id.clone(),
             record: record.to_owned(),

@@ -10,9 +10,12 @@ use crate::store::StoreError;
 use crate::store::user_balance::{Frozen, control};
 
 impl Books {
-    /// What may be spent: the balance that nothing holds, and the credit limit.
+    /// What may be spent: the balance that nothing holds, and the credit limit. Packages that are needed no more are as good as
+    /// back.
     pub(in crate::app) fn available(&self, account: &AccountId) -> Result<Nanos, StoreError> {
+        let coming_back = self.coming_back(account)?;
         let available = self.balance(account)?.available();
+        let available = available.and_then(|available| available.checked_add(coming_back));
         available.ok_or_else(|| out_of_range("available balance", account))
     }
 

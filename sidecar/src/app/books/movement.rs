@@ -180,10 +180,10 @@ impl Books {
     ) -> Result<(), StoreError> {
         let units = self.free_first(charge, units);
         let means = funds::own(self, &charge.quota, terms)?;
-        let Some((parts, _)) = charge::split(&means.rates, units.paid) else {
+        let Some(split) = charge::split(&means, units.paid) else {
             return self.charge_owing(charge, units);
         };
-        for (unit_price, units) in by_price(terms, units, &parts) {
+        for (unit_price, units) in by_price(terms, units, &split.parts) {
             self.charge_owing(&Charge { unit_price, ..charge.clone() }, units)?;
         }
         Ok(())
@@ -197,6 +197,7 @@ impl Books {
 
     fn charge_owing(&mut self, charge: &Charge<'_>, split: Split) -> Result<(), StoreError> {
         let account = &charge.quota.account;
+        self.buy_needed(charge, split.paid)?;
         let cost = cost_of(charge.unit_price.price, split.paid, account)?;
         let paid = cost.min(self.available(account)?.max(Nanos::ZERO));
         let owed = difference(cost, paid, "owed amount", account)?;
@@ -222,7 +223,11 @@ impl Books {
                 .checked_add(units.free)
                 .ok_or_else(|| out_of_range("used units", account))?;
         }
-        self.change_tier(&charge.quota, charge.unit_price.version, |tier| tier.charge(units.paid))?;
+        let is_package = charge.source == Source::Package;
+        if !is_package {
+            let version = charge.unit_price.version;
+            self.change_tier(&charge.quota, version, |tier| tier.charge(units.paid))?;
+        }
         let paid = difference(amount, owed, "charge", account)?;
         let balance = self.balance_mut(account)?;
         balance.receivable = sum(balance.receivable, owed, "receivable", account)?;
@@ -236,8 +241,8 @@ impl Books {
             )?;
         }
         let id = record.id.clone();
-        self.tally.charge(&record.service, units, paid);
-        self.usage.charged(account, service, units, amount, owed)?;
+        self.tally.charge(&record.service, record.payment, used_units(is_package, units), paid);
+        self.usage.charged(account, service, used_units(is_package, units), amount, owed)?;
         self.records.push(record);
         Ok(Some(id))
     }
@@ -359,6 +364,11 @@ pub(super) fn by_price(terms: &Terms, units: Split, parts: &[Part]) -> Vec<(Unit
     let first = (price(first.rate), Split { free: units.free, paid: first.units });
     let others = others.iter().map(|part| (price(part.rate), Split { free: 0, paid: part.units }));
     [first].into_iter().chain(others).collect()
+}
+
+/// The units that a record stands for: that of packages counts packages, whose units are charged when they are used.
+pub(super) fn used_units(is_package: bool, units: Split) -> Split {
+    if is_package { Split::NONE } else { units }
 }
 
 /// What an entry is for.

@@ -30,9 +30,14 @@ pub(in crate::app) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn charge(&mut self, service: &ServiceName, units: Split, taken: Nanos) {
-        let paid_by = PaidBy::of(units).as_str();
-        let charged = self.charged.entry((service.clone(), paid_by)).or_default();
+    pub(super) fn charge(
+        &mut self,
+        service: &ServiceName,
+        paid_by: PaidBy,
+        units: Split,
+        taken: Nanos,
+    ) {
+        let charged = self.charged.entry((service.clone(), paid_by.as_str())).or_default();
         charged.records += 1;
         charged.units.free = charged.units.free.saturating_add(units.free);
         charged.units.paid = charged.units.paid.saturating_add(units.paid);

@@ -48,6 +48,7 @@ impl Hint {
                 price,
                 price_units: None,
                 parts: Vec::new(),
+                packages: None,
                 currency,
             }),
             Verdict::Short => None,
@@ -76,6 +77,7 @@ mod tests {
             price: Some(nanos("0.1")),
             price_units: None,
             parts: Vec::new(),
+            packages: None,
             currency: "CNY".to_owned(),
         };
         let hint = Hint::of(&request("asset", 1), &told).unwrap();

@@ -18,7 +18,7 @@ use super::request::deduct_key;
 use super::transaction::Fences;
 use super::{CallError, Outcome, Refusal, Request};
 use crate::app::Settings;
-use crate::app::books::{Books, Create, Tally};
+use crate::app::books::{Books, Create, Tally, TierSize};
 use crate::app::terms::PriceList;
 use crate::calendar::Month;
 use crate::negative::{self, Guard};
@@ -172,7 +172,7 @@ impl<'a> Round<'a> {
     }
 
     /// The tiers that calls of these keys count in, and how many units they have.
-    fn counted(&self, keys: &[&LeaseKey]) -> Vec<(TierKey, u64)> {
+    fn counted(&self, keys: &[&LeaseKey]) -> Vec<(TierKey, TierSize)> {
         let counted = |key: &&LeaseKey| {
             let quota = self.quota(&key.account, &key.service);
             self.prices.terms(key).counted(&quota).collect::<Vec<_>>()
@@ -353,7 +353,9 @@ impl<'a> Round<'a> {
             return Ok((Nanos::ZERO, Nanos::ZERO, self.settings.currency.clone()));
         }
         let balance = self.books.balance(account)?;
-        Ok((balance.balance, self.books.available(account)?, balance.currency.clone()))
+        let back = self.books.coming_back(account)?;
+        let told = balance.balance.checked_add(back).unwrap_or(Nanos::MAX);
+        Ok((told, self.books.available(account)?, balance.currency.clone()))
     }
 
     /// A service that the operator neither priced nor gave a quota.

@@ -12,11 +12,13 @@ use farebox_core::limits::{GRANT_MAX, LEASE_TOTAL_MAX};
 use farebox_core::money::Nanos;
 use farebox_core::wire::{FreeQuota, Grant, LeaseKey, Refusal, Want};
 
+use crate::app::books::Charge;
 use crate::app::funds::{self, Pool};
 use crate::app::sync::batch::Batch;
 use crate::app::sync::quota_of;
 use crate::app::terms::{Terms, Tier, UnitPrice};
 use crate::store::StoreError;
+use crate::store::billing_record::Source;
 use crate::store::free_quota::QuotaKey;
 use crate::store::lease::{NewLease, State};
 
@@ -73,6 +75,9 @@ impl Batch<'_> {
                 (tier, decision) = self.decide(&case, current);
             }
         }
+        if decision == Decision::Short && self.buy(&mut case)? {
+            (tier, decision) = self.decide(&case, current);
+        }
         match decision {
             Decision::Grant { units, last } => {
                 let at = tier.and_then(|tier| case.terms.tiers.get(tier)).copied();
@@ -90,6 +95,27 @@ impl Batch<'_> {
             }
             Decision::Short => self.recall_or_refuse(&case, current),
         }
+    }
+
+    /// Buys the packages without which a waiting call cannot go on, if the money is there. A refill ahead of need buys nothing.
+    fn buy(&mut self, case: &mut Case<'_>) -> Result<bool, StoreError> {
+        let bill = charge::bill(&case.means, case.want.min).filter(|_| case.want.waiting);
+        let packages = bill.map_or(0, |bill| bill.packages);
+        let Some(after) = case.means.after_buying(packages).filter(|_| 0 < packages) else {
+            return Ok(false);
+        };
+        let charge = Charge {
+            message: Some(self.reference()),
+            quota: case.quota.clone(),
+            unit_price: case.terms.first(),
+            source: Source::Package,
+            lease: None,
+            journal_line: None,
+        };
+        self.books.buy(&charge, packages)?;
+        // On the books they are unneeded until something holds them.
+        case.means = after;
+        Ok(true)
     }
 
     /// Decides a grant, and at which tier. A lease is refilled within its tier; a call that it cannot serve gets a lease at
@@ -223,15 +249,18 @@ impl Batch<'_> {
             let id = self.extend(id, Split::NONE)?;
             return self.grant(id, case, true);
         }
-        let pool = Pool::of(&self.books, &case.quota, !case.terms.tiers.is_empty(), own);
+        let pool = Pool::of(&self.books, &case.quota, &case.terms, own);
         let reachable = Case {
             want: case.want,
             terms: case.terms.clone(),
             quota: case.quota.clone(),
             means: pool.added_to(&case.means, &case.terms),
         };
-        let is_enough =
-            |case: &Case<'_>| self.decide_by(case, Choice::First, current).1 != Decision::Short;
+        let is_enough = |case: &Case<'_>| {
+            let buys =
+                charge::bill(&case.means, case.want.min).is_some_and(|bill| 0 < bill.packages);
+            buys || self.decide_by(case, Choice::First, current).1 != Decision::Short
+        };
         // A refill ahead of need has to stay within its tier; the account has more at the next one.
         let is_at_edge = !case.want.waiting && is_enough(case);
         let soon = is_at_edge || (!pool.leases.is_empty() && is_enough(&reachable));

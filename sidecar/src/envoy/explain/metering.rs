@@ -238,7 +238,7 @@ fn refused(reason: &Reason, why: String) -> Metering {
     Metering::Refused { refusal, why }
 }
 
-/// What every call costs; of a graduated price it depends on the units before.
+/// What every call costs; at a graduated price, or by the package, it depends on the units before.
 fn cost_of_a_call(price: &Tariff, units: u64) -> Option<String> {
     let [Tier { price, .. }] = price.tiers() else { return None };
     price.checked_mul(units).map(|cost| cost.to_string())

@@ -34,7 +34,7 @@ pub(super) const RULES: &[Rule] = &[
             LEFT JOIN price_version AS next
               ON next.service_name = one.service_name AND next.source = 'book' AND next.user_id = one.user_id
              AND next.rate_id = one.rate_id AND next.units_from = one.units_to
-            WHERE [one.user_id] AND one.source = 'book' AND one.units_to IS NOT NULL AND next.price_version_id IS NULL
+            WHERE [one.user_id] AND one.source = 'book' AND one.units_to IS NOT NULL AND one.package_units IS NULL AND next.price_version_id IS NULL
             LIMIT 100",
     },
     Rule {

@@ -32,7 +32,7 @@ async fn told(farebox: &Fixture, name: &str) -> Value {
     let (status, body) = ask(farebox, "Bearer operator").await;
     assert_eq!(status, StatusCode::OK, "{body}");
     let invariants = body["invariants"].as_array().unwrap();
-    assert_eq!(invariants.len(), 37);
+    assert_eq!(invariants.len(), 38);
     invariants.iter().find(|invariant| invariant["name"] == name).unwrap().clone()
 }
 

@@ -39,13 +39,14 @@ const GUARDS: [(&str, &str); 3] = [
 ];
 
 async fn two_accounts() -> Fixture {
-    let (quotas, prices) = ([("asset", 4)], [("asset", "0.5"), ("graded", "1")]);
+    let (quotas, prices) = ([("asset", 4)], [("asset", "0.5"), ("graded", "1"), ("packed", "1")]);
     let farebox = Fixture::new(&quotas, &prices).await;
     let store = Store::connect(&farebox.database.options, 8).await.unwrap();
     let settings = Settings { on_lost: OnLost::Granted, ..settings(&quotas, &prices) };
     let app = App::new(store, settings).with_payment(orders::away());
     let farebox = Fixture { app, ..farebox };
     farebox.grade("graded", &[(Some(5), "0.02"), (None, "0.01")]).await;
+    farebox.pack("packed", 10, "0.03").await;
     for account in ACCOUNTS {
         farebox.fill(account).await;
     }
@@ -73,6 +74,7 @@ impl Fixture {
         self.expire(lost).await;
         self.record(deduct(&format!("t-{account}"), account, "graded", 2)).await;
         self.reservation(reserve_units(&format!("h-{account}"), account, "graded", 1)).await;
+        self.record(deduct(&format!("p-{account}"), account, "packed", 2)).await;
         let charged = self.record(deduct(&format!("d-{account}"), account, "asset", 2)).await;
         self.told(refund(&format!("f-{account}"), &charged, Some(1))).await;
         let request = reserve_units(&format!("r-{account}"), account, "asset", 3);
@@ -162,7 +164,7 @@ async fn each_rule_finds_what_breaks_it_in_its_account_and_nothing_in_others() {
 }
 
 /// Each rule with a statement that breaks it; its last condition names the account.
-const PLANTS: [(&str, &str); 37] = [
+const PLANTS: [(&str, &str); 38] = [
     ("m1_balance_bounds", "UPDATE user_balance SET held = balance + 1 WHERE"),
     ("m1_held_money", "UPDATE user_balance SET held = held + 0.000000001 WHERE"),
     ("m1_quota_bounds", "UPDATE free_quota SET used_quota = total_quota + 1 WHERE"),
@@ -227,4 +229,5 @@ const PLANTS: [(&str, &str); 37] = [
     ("m1_tier_bounds", "UPDATE tier_usage SET total = total + 1 WHERE"),
     ("m1_tier_held", "UPDATE tier_usage SET held = held + 1 WHERE"),
     ("m1_tier_used", "UPDATE tier_usage SET used = used - 1 WHERE"),
+    ("m1_package_bought", "UPDATE tier_usage SET total = total + 1 WHERE"),
 ];

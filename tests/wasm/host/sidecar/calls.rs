@@ -90,6 +90,7 @@ impl FakeSidecar {
         let reply = DeductReply {
             record_id: format!("record-{}", self.charges.len()),
             record_ids: vec![],
+            packages: None,
             free_units: cost.units.free,
             paid_units: cost.units.paid,
             amount: cost.amount,

@@ -1,7 +1,8 @@
-//! What operators set as prices: an amount, tiers, or for one account what everybody pays.
+//! What operators set as prices: an amount, tiers, a package, or for one account what everybody pays.
 
 use std::borrow::Cow;
 
+use farebox_core::package::Package;
 use farebox_core::tariff::{Tariff, Tier};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
@@ -13,17 +14,46 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::api::amount::Amount;
 use crate::app::NewPrice;
 
-/// What units cost: an amount, or tiers.
+/// What units cost: an amount, tiers, or a package.
 #[derive(Debug)]
 pub(super) struct Price(pub(super) Tariff);
 
 /// Tiers in order, each beginning where the one before ends.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "says how it is written; read as one of two")]
 struct Graduated {
     /// Only the last one has no end.
     #[schema(min_items = 1, max_items = 20)]
     tiers: Vec<TierBody>,
+}
+
+/// Paid units that are bought together; good until the month ends.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "says how it is written; read as one of two")]
+struct Packaged {
+    package: PackageBody,
+}
+
+/// Units that have one price together.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewPackage)]
+struct PackageBody {
+    /// How many.
+    #[schema(minimum = 1, maximum = 1000000000)]
+    units: u64,
+    /// Money for all of them, not negative.
+    price: Amount,
+}
+
+/// One of the two.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    tiers: Option<Vec<TierBody>>,
+    #[serde(default)]
+    package: Option<PackageBody>,
 }
 
 /// Paid units of a month at one price.
@@ -47,10 +77,13 @@ impl<'de> Deserialize<'de> for Price {
                 let price: Amount = serde_json::from_str(text).map_err(|err| err.to_string())?;
                 return Ok(Tariff::flat(price.0));
             }
-            let Graduated { tiers } = serde_json::from_str(text).map_err(|err| err.to_string())?;
-            let tiers = tiers.into_iter();
-            let tiers = tiers.map(|TierBody { up_to, price }| Tier { up_to, price: price.0 });
-            Tariff::graduated(tiers.collect()).map_err(|err| err.to_string())
+            let Written { tiers, package } =
+                serde_json::from_str(text).map_err(|err| err.to_string())?;
+            let tier = |TierBody { up_to, price }| Tier { up_to, price: price.0 };
+            let tiers = tiers.map(|tiers| tiers.into_iter().map(tier).collect());
+            let package =
+                package.map(|PackageBody { units, price }| Package { units, price: price.0 });
+            Tariff::written(tiers, package).map_err(|err| err.to_string())
         };
         read(raw.get()).map(Self).map_err(de::Error::custom)
     }
@@ -78,7 +111,10 @@ impl PartialSchema for Price {
         AnyOfBuilder::new()
             .item(Ref::from_schema_name(Amount::name()))
             .item(Ref::from_schema_name(Graduated::name()))
-            .description(Some("Money per unit, or tiers of the month's paid units."))
+            .item(Ref::from_schema_name(Packaged::name()))
+            .description(Some(
+                "Money per unit, tiers of the month's paid units, or a package of them.",
+            ))
             .into()
     }
 }
@@ -92,6 +128,8 @@ impl ToSchema for Price {
         schemas.push((Amount::name().into_owned(), Amount::schema()));
         schemas.push((Graduated::name().into_owned(), Graduated::schema()));
         Graduated::schemas(schemas);
+        schemas.push((Packaged::name().into_owned(), Packaged::schema()));
+        Packaged::schemas(schemas);
     }
 }
 

@@ -5,6 +5,7 @@ use farebox_core::charge::{self, Bill, Cost, PaidBy, Part};
 use farebox_core::code::Code;
 use farebox_core::grant::Means;
 use farebox_core::money::Nanos;
+use farebox_core::package::Bought;
 use farebox_core::wire::LeaseKey;
 
 use super::{Decided, Round};
@@ -84,9 +85,9 @@ impl Round<'_> {
         count: u64,
     ) -> Result<CheckReply, StoreError> {
         let is_frozen = self.books.is_frozen(&case.quota.account)?;
-        let (allowed, reason, cost, parts) = match charge::bill(reachable, count) {
-            Some(Bill { cost: Cost { units, amount }, parts }) if !is_frozen => {
-                (true, PaidBy::of(units).into(), amount, parts)
+        let (allowed, reason, cost, parts, packages) = match charge::bill(reachable, count) {
+            Some(Bill { cost: Cost { units, amount }, parts, packages }) if !is_frozen => {
+                (true, PaidBy::of(units).into(), amount, parts, packages)
             }
             Some(_) | None => {
                 let reason = match means.next() {
@@ -94,7 +95,7 @@ impl Round<'_> {
                     Some(_) => Reason::InsufficientBalance,
                     None => Reason::InsufficientQuota,
                 };
-                (false, reason, charge::cost_over(means, count), Vec::new())
+                (false, reason, charge::cost_over(means, count), Vec::new(), 0)
             }
         };
         let part = |part: &Part| {
@@ -112,12 +113,13 @@ impl Round<'_> {
             price: next.map(|rate| rate.price),
             price_units: next.and_then(|rate| rate.room),
             parts,
+            packages: Bought::of(case.terms.package, packages),
             currency: self.books.balance(&case.quota.account)?.currency.clone(),
         })
     }
 
     fn pool(&self, case: &Case) -> Pool {
-        Pool::of(&self.books, &case.quota, !case.terms.tiers.is_empty(), None)
+        Pool::of(&self.books, &case.quota, &case.terms, None)
     }
 
     pub(super) fn case(&self, key: &LeaseKey) -> Case {
@@ -178,6 +180,7 @@ impl Round<'_> {
             paid_units: cost.units.paid,
             amount: cost.amount,
             price,
+            packages: Bought::of(terms.package, bill.packages),
             balance,
             available,
             currency,

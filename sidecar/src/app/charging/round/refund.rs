@@ -43,6 +43,12 @@ impl Round<'_> {
                  use `farebox account credit`"
             )));
         }
+        if charge.is_package {
+            return Ok(ended(format!(
+                "billing record {record} is of packages, which go back when none of their units is used or held; \
+                 refund the calls that used them"
+            )));
+        }
         let parts = self.books.parts_of(record);
         let left = self.left(&parts);
         if left == Split::NONE {

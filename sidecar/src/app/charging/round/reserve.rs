@@ -9,6 +9,7 @@ use farebox_core::call::{
 use farebox_core::charge::{self, Bill, Cost};
 use farebox_core::grant::{Ask, Choice, Decision, Means, Split, choose};
 use farebox_core::money::Nanos;
+use farebox_core::package::Bought;
 use farebox_core::wire::{FieldError, LeaseKey};
 
 use super::deduct::{Case, Cover};
@@ -49,7 +50,8 @@ impl Round<'_> {
                         Basis::Amount => (Split::NONE, UnitPrice::default()),
                     };
                     let cost = Cost { units, amount: cost.amount };
-                    return self.set_aside(quota, basis, cost, unit_price, request.ttl_ms);
+                    let bought = self.buy_for(&quota, &case, bill.packages)?;
+                    return self.set_aside(quota, basis, cost, unit_price, bought, request.ttl_ms);
                 }
                 Err(means) => {
                     let price = means.next().map(|rate| rate.price);
@@ -74,7 +76,10 @@ impl Round<'_> {
         let price = |rate: usize| case.terms.tiers.get(rate).map(Tier::unit_price);
         if let [] | [_] = bill.parts.as_slice() {
             let price = bill.parts.first().and_then(|part| price(part.rate));
-            return Ok(Ok((bill.cost, price.unwrap_or_else(|| case.terms.first()))));
+            // Packages are charged by themselves; their units cost nothing.
+            let amount = if 0 < bill.packages { Nanos::ZERO } else { bill.cost.amount };
+            let cost = Cost { amount, ..bill.cost };
+            return Ok(Ok((cost, price.unwrap_or_else(|| case.terms.first()))));
         }
         let means = funds::own(&self.books, &case.quota, &case.terms)?;
         let (rate, decision) = choose(&means, Choice::First, Ask { units, min: units }, 1);
@@ -84,12 +89,34 @@ impl Round<'_> {
         Ok(Ok((Cost { units, amount: amount.unwrap_or(Nanos::ZERO) }, unit_price)))
     }
 
+    /// Buys the packages that a reservation takes.
+    fn buy_for(
+        &mut self,
+        quota: &QuotaKey,
+        case: &Case,
+        packages: u64,
+    ) -> Result<Option<Bought>, StoreError> {
+        if 0 < packages {
+            let charge = Charge {
+                message: None,
+                quota: quota.clone(),
+                unit_price: case.terms.first(),
+                source: Source::Package,
+                lease: None,
+                journal_line: None,
+            };
+            self.books.buy(&charge, packages)?;
+        }
+        Ok(Bought::of(case.terms.package, packages))
+    }
+
     fn set_aside(
         &mut self,
         quota: QuotaKey,
         basis: Basis,
         cost: Cost,
         unit_price: UnitPrice,
+        packages: Option<Bought>,
         ttl_ms: Option<u64>,
     ) -> Result<Decided, StoreError> {
         let ttl = i64::try_from(ttl_ms.unwrap_or(RESERVATION_TTL_MS)).unwrap_or(i64::MAX);
@@ -115,6 +142,7 @@ impl Round<'_> {
             paid_units: cost.units.paid,
             amount: cost.amount,
             price: unit_price.price,
+            packages,
             expires_at: rfc3339(expires_at),
             balance,
             available,

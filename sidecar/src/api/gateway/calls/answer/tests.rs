@@ -81,6 +81,7 @@ async fn what_was_decided_is_answered_as_its_own_reply() {
         price: None,
         price_units: None,
         parts: Vec::new(),
+        packages: None,
         currency: "CNY".to_owned(),
     };
     let check = seen(Language::English, Ok(Decided::Checked(reply))).await;
