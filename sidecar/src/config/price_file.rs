@@ -153,7 +153,10 @@ mod tests {
                 "prices: {asset: {}}",
                 "prices.asset cannot be: a price has tiers or a package; write one of them, such as package: { units: 1000, price: 5 }",
             ),
-            ("prices: {asset: {package: {units: 10}}}", "prices.asset.package.price is missing"),
+            (
+                "prices: {asset: {package: {units: 10}}}",
+                "prices.asset.package cannot be read: missing field `price`",
+            ),
             (
                 "accounts: {acme: {asset: 0.5, payment: book}}",
                 "acme.asset=0.5 acme.payment=book now",
