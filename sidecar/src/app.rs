@@ -11,6 +11,7 @@ use farebox_core::lease::OnLost;
 use farebox_core::money::Nanos;
 use farebox_core::tariff::Tariff;
 use farebox_core::wire::SyncRequest;
+use rust_decimal::Decimal;
 use tokio::time::Instant;
 
 pub use crate::app::account::{
@@ -107,6 +108,24 @@ pub struct Settings {
     pub boot_grace: Duration,
     /// Who bears what a silent gateway had drawn and not reported.
     pub on_lost: OnLost,
+    /// Who counts as running low.
+    pub low: LowThresholds,
+}
+
+/// Below what accounts are counted as running low.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LowThresholds {
+    /// A balance, with its credit limit.
+    pub balance: Nanos,
+    /// What is left of a month's free quota, in per cent of it.
+    pub quota_percent: Decimal,
+}
+
+impl Default for LowThresholds {
+    /// Those of billing-service: 10 and 20 %.
+    fn default() -> Self {
+        Self { balance: Nanos::new(10_000_000_000), quota_percent: Decimal::from(20) }
+    }
 }
 
 impl Settings {

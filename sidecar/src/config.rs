@@ -31,7 +31,7 @@ use self::secrets::SecretSource;
 pub use self::tracing::Tracing;
 use self::value::Text;
 pub use self::value::{HostPort, LogFormat, LogLevel, web_url};
-use crate::app::Settings;
+use crate::app::{LowThresholds, Settings};
 
 mod dsn;
 mod environment;
@@ -238,6 +238,10 @@ impl Config {
     /// What the use cases need of it.
     pub fn settings(&self) -> Settings {
         let Billing { currency, time_zone, prices, free_quotas, .. } = self.billing.clone();
+        let low = LowThresholds {
+            balance: self.billing.balance_low_threshold,
+            quota_percent: self.billing.quota_low_percent_threshold,
+        };
         let Leases { ttl, boot_grace, on_lost } = self.leases;
         Settings {
             currency,
@@ -250,6 +254,7 @@ impl Config {
             lease_ttl: ttl,
             boot_grace,
             on_lost,
+            low,
         }
     }
 
@@ -406,17 +411,16 @@ fn billing(block: Option<shape::Billing>) -> Result<Billing, ConfigError> {
         let field = "a service in billing.prices or billing.free_quotas";
         return Err(ConfigError::Missing { field, remedy: REMEDY });
     }
+    let low = LowThresholds::default();
     Ok(Billing {
         currency: block.currency.map_or_else(|| "CNY".to_owned(), |text| text.0.0),
         time_zone: block.time_zone.map_or(chrono_tz::Asia::Shanghai, |text| text.0),
         prices,
         free_quotas,
-        balance_low_threshold: block
-            .balance_low_threshold
-            .map_or(Nanos::new(10_000_000_000), |text| text.0.0),
+        balance_low_threshold: block.balance_low_threshold.map_or(low.balance, |text| text.0.0),
         quota_low_percent_threshold: block
             .quota_low_percent_threshold
-            .map_or(Decimal::from(20), |text| text.0.0),
+            .map_or(low.quota_percent, |text| text.0.0),
     })
 }
 

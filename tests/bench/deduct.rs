@@ -78,6 +78,7 @@ async fn app(source: &str) -> Result<App> {
         lease_ttl: Duration::from_secs(10),
         boot_grace: Duration::from_secs(1),
         on_lost: Default::default(),
+        low: Default::default(),
     };
     let app = App::new(store, settings);
     app.seed_prices().await?;

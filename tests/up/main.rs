@@ -75,7 +75,7 @@ The payment service keeps a list of payments, and of the callbacks that it sent,
   curl -s {pay}/control/payments
   curl -s {pay}/control/callbacks
 What README.md and payment/README.md show with these three:
-  export FAREBOX_GATEWAY_TOKEN={token} FAREBOX_ADMIN_TOKEN={admin_token} CALLBACK_SECRET={callback_secret}
+  export FAREBOX_GATEWAY_TOKEN={token} FAREBOX_ADMIN_TOKEN={admin_token} CALLBACK_SECRET={callback_secret} FAREBOX_CALLBACK_SECRET={callback_secret}
   curl -s http://{}/internal/v1/billing/deduct -H \"authorization: Bearer $FAREBOX_GATEWAY_TOKEN\" \\
     -H 'accept-language: en' -d '{{\"user_id\":\"ada\",\"service\":\"asset\",\"count\":2,\"idempotency_key\":\"first\"}}'
   curl -s http://{operators}/admin/v1/orders -H \"authorization: Bearer $FAREBOX_ADMIN_TOKEN\"
@@ -84,7 +84,7 @@ What README.md and payment/README.md show with these three:
 Other routes: /v1/passport/…, /v1/payment/… (charged only when it succeeds: try /v1/payment/status/503),
 /public/… (not metered), anything else (refused: no rule names it). Without x-user-id: 401.
 What Envoy counts:
-  curl -s http://{admin}/stats | grep farebox
+  curl -s http://{admin}/stats | grep wasmcustom
 
 Ctrl-C ends everything.
 ",

@@ -32,8 +32,11 @@ impl Parameters {
         };
         for (name, value) in pairs {
             if !known.contains(&name.as_str()) {
-                let known = known.join(", ");
-                let detail = format!("{name} is no parameter here; known are {known}");
+                let remedy = match known {
+                    [] => "there are none; leave it out".to_owned(),
+                    known => format!("known are {}", known.join(", ")),
+                };
+                let detail = format!("{name} is no parameter here; {remedy}");
                 return Err(parameters.refuse(&name, detail));
             }
             if parameters.values.insert(name.clone(), value).is_some() {

@@ -45,6 +45,7 @@ fn app() -> App {
         lease_ttl: Duration::from_secs(10),
         boot_grace: Duration::from_secs(1),
         on_lost: Default::default(),
+        low: Default::default(),
     };
     // Port 1 on the loopback address: reserved, so nothing listens there.
     let nowhere = sqlx::mysql::MySqlConnectOptions::new().host("127.0.0.1").port(1);

@@ -2,20 +2,12 @@
 
 use std::time::Duration;
 
-use farebox_core::money::Nanos;
-
 use crate::app::App;
 use crate::app::quotas::prepare;
 use crate::calendar::Month;
 use crate::metrics;
 use crate::store::standing::{Lent, Watched};
 use crate::store::{self, StoreError, outbox, standing};
-
-/// A balance that is below this with its credit limit is low, in the currency of the accounts: 10.
-const LOW_BALANCE: Nanos = Nanos::new(10_000_000_000);
-
-/// A free quota of which less than this is left is low, in per cent.
-const LOW_QUOTA_PERCENT: u64 = 20;
 
 /// Asks the database and shows it. Every sidecar shows all of it, so one of them is enough for a graph.
 pub(super) async fn show(app: &App) -> Result<(), StoreError> {
@@ -26,8 +18,10 @@ pub(super) async fn show(app: &App) -> Result<(), StoreError> {
         standing::lent(&mut connection).await?;
     let silent_gateways =
         standing::silent_gateways(&mut connection, app.settings.lease_ttl).await?;
-    let Watched { low, frozen } = standing::watched(&mut connection, LOW_BALANCE).await?;
-    let low_quotas = standing::low_quotas(&mut connection, &month, LOW_QUOTA_PERCENT).await?;
+    let thresholds = &app.settings.low;
+    let Watched { low, frozen } = standing::watched(&mut connection, thresholds.balance).await?;
+    let low_quotas =
+        standing::low_quotas(&mut connection, &month, thresholds.quota_percent).await?;
     let (pending, outbox_lag) = match app.events {
         Some(_) => {
             let pending = outbox::pending(&mut connection).await?;

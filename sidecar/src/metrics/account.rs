@@ -62,7 +62,7 @@ pub(super) fn register() {
     describe_gauge!(
         BALANCE_LOW,
         Unit::Count,
-        "Users who have had money and whose balance is, with their credit limit, below 10, in the whole database."
+        "Users who have had money and whose balance is, with their credit limit, below billing.balance_low_threshold, in the whole database."
     );
     describe_gauge!(
         FROZEN,
@@ -72,6 +72,6 @@ pub(super) fn register() {
     describe_gauge!(
         QUOTA_LOW,
         Unit::Count,
-        "Users who have less than 20 % of this month's free quota left, in the whole database."
+        "Users who have less than billing.quota_low_percent_threshold per cent of this month's free quota left, in the whole database."
     );
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use farebox_core::money::Nanos;
+use rust_decimal::Decimal;
 use sqlx::mysql::MySqlConnection;
 
 use crate::store::StoreError;
@@ -86,7 +87,7 @@ pub(crate) async fn watched(
 pub(crate) async fn low_quotas(
     connection: &mut MySqlConnection,
     month: &str,
-    percent: u64,
+    percent: Decimal,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let rows = sqlx::query(
         "SELECT service_name, COUNT(*) AS count FROM free_quota
@@ -95,7 +96,7 @@ pub(crate) async fn low_quotas(
          GROUP BY service_name",
     )
     .bind(month)
-    .bind(i64::try_from(percent).unwrap_or(i64::MAX))
+    .bind(percent)
     .fetch_all(connection)
     .await?;
     read_all(&rows, OnCorrupt::Fail, |row| {

@@ -132,6 +132,7 @@ fn a_route_is_explained_from_listener_to_refusals() {
     100101   401  nobody to charge is named
     100001   400  the identity occurs twice or can be no account
     190102   402  free units and money do not suffice
+    190104   403  an operator froze the account
     100202   503  the sidecar does not answer in time
     100303   503  too many calls wait at the gateway
     ");
@@ -167,6 +168,7 @@ fn a_claim_is_explained_with_the_filter_that_verifies_it() {
     100101   401  nobody to charge is named
     100001   400  the identity occurs twice or can be no account
     190102   402  free units and money do not suffice
+    190104   403  an operator froze the account
     100202   503  the sidecar does not answer in time
     100303   503  too many calls wait at the gateway
     ");

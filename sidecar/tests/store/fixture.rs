@@ -38,6 +38,7 @@ pub(crate) fn settings(free_quotas: &[(&str, u64)], prices: &[(&str, &str)]) -> 
         lease_ttl: Duration::from_secs(10),
         boot_grace: Duration::from_secs(1),
         on_lost: Default::default(),
+        low: Default::default(),
     }
 }
 

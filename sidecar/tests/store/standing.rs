@@ -1,10 +1,12 @@
 //! What graphs are told: money that charges took, and what stands in the database.
 
 use farebox_core::wire::{JournalReport, Report};
+use farebox_sidecar::app::{App, LowThresholds, Settings};
 use farebox_sidecar::metrics;
+use farebox_sidecar::store::Store;
 
 use crate::calls::deduct;
-use crate::fixture::{Fixture, key, used, want};
+use crate::fixture::{Fixture, key, nanos, settings, used, want};
 
 fn shown(series: &str) -> f64 {
     let text = metrics::install().unwrap().render();
@@ -94,4 +96,11 @@ async fn what_stands_in_the_database_is_shown() {
     assert!(30.0 <= shown("billing_settle_lag_seconds"));
     assert!(1.0 <= shown(r#"billing_database_connections{state="idle"}"#));
     assert!(1.7e9 < shown("billing_standing_timestamp_seconds"));
+    // Who is low is the operator's to say.
+    let low = LowThresholds { balance: nanos("1000"), quota_percent: 0.into() };
+    let settings = Settings { low, ..settings(&[("asset", 10)], &[("asset", "0.5")]) };
+    let store = Store::connect(&farebox.database.options, 2).await.unwrap();
+    App::new(store, settings).show_standing().await.unwrap();
+    assert_eq!(shown("billing_balance_low_alert"), 3.0);
+    assert_eq!(shown(r#"billing_quota_low_alert{service="asset"}"#), 0.0);
 }

@@ -4,6 +4,7 @@
 //! address has shown too many wrong tokens, before anybody looks at its token.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct Remote(pub IpAddr);
 pub(in crate::api) struct Access {
     app: App,
     configured: Tokens,
+    /// Whoever has shown one of them is not locked out later by what others show from the same address.
+    configured_was_good: Arc<AtomicBool>,
     limits: Arc<Mutex<Limits>>,
 }
 
@@ -81,7 +84,8 @@ impl Access {
             tokens: Buckets::new(PER_TOKEN, TOKENS_MAX),
             addresses: Buckets::new(PER_ADDRESS, ADDRESSES_MAX),
         };
-        Self { app, configured, limits: Arc::new(Mutex::new(limits)) }
+        let configured_was_good = Arc::default();
+        Self { app, configured, configured_was_good, limits: Arc::new(Mutex::new(limits)) }
     }
 
     fn limits(&self) -> MutexGuard<'_, Limits> {
@@ -92,7 +96,7 @@ impl Access {
     async fn caller(&self, address: IpAddr, headers: &HeaderMap) -> Result<Caller, Refused> {
         let shown = token::shown(headers).and_then(|token| str::from_utf8(token).ok());
         // Who showed a good token lately is not held up by what others send from the same address.
-        if !shown.is_some_and(|token| self.app.knew_token(token)) {
+        if !shown.is_some_and(|token| self.app.knew_token(token) || self.knew_configured(token)) {
             self.limits().addresses.ask(&address, Instant::now()).map_err(Refused::AddressRate)?;
         }
         match self.known(shown).await? {
@@ -110,10 +114,16 @@ impl Access {
         }
     }
 
+    /// Whether this is a configured token, and one was good here before.
+    fn knew_configured(&self, token: &str) -> bool {
+        self.configured_was_good.load(Ordering::Relaxed) && self.configured.has(token.as_bytes())
+    }
+
     /// Who shows this.
     async fn known(&self, shown: Option<&str>) -> Result<Option<Caller>, Refused> {
         let Some(token) = shown else { return Ok(None) };
         if self.configured.has(token.as_bytes()) {
+            self.configured_was_good.store(true, Ordering::Relaxed);
             let actor = CONFIGURED.to_owned();
             return Ok(Some(Caller { actor, role: Role::Admin, token: None }));
         }

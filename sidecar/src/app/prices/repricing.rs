@@ -157,7 +157,8 @@ impl Sums {
 
     /// Keeps the account whose usage is complete, if it is among the most affected.
     fn keep_account(&mut self) {
-        self.most_affected.extend(self.account.take());
+        let affected = |(_, earned): &(_, Earned)| !earned.difference().is_zero();
+        self.most_affected.extend(self.account.take().filter(affected));
         // The sort is stable: accounts that are affected alike stay in order of their names.
         self.most_affected.sort_by_key(|(_, earned)| std::cmp::Reverse(earned.difference().abs()));
         self.most_affected.truncate(ACCOUNTS);

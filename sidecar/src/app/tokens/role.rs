@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Look.
     Viewer,
-    /// Act on orders, anomalies and leases.
+    /// Act on orders, anomalies and leases, freeze and thaw accounts.
     Operator,
     /// Change money, prices and tokens.
     Admin,

@@ -300,6 +300,7 @@ fn refusals(rule: &Metered, book: Option<Book<'_>>) -> Vec<Refusal> {
             "the service has neither a price nor a free quota",
         ));
     }
+    found.push(Refusal::new(Code::AccountFrozen, "an operator froze the account"));
     if rule.on_unreachable == OnUnreachable::Deny {
         found.push(Refusal::new(Reason::Unreachable.code(), "the sidecar does not answer in time"));
     } else {

@@ -88,7 +88,7 @@ fn a_charge_tells_price_cost_and_what_may_come_instead() {
     };
     let a = charge("/a/x");
     assert_eq!((a.price.as_deref(), a.cost.as_deref()), (Some("0.001"), Some("0.001")));
-    assert_eq!(codes(&a), [100_101, 100_001, 190_102, 100_202, 100_303]);
+    assert_eq!(codes(&a), [100_101, 100_001, 190_102, 190_104, 100_202, 100_303]);
     let b = charge("/b/x");
     assert_eq!((b.units, b.cost.as_deref()), (2, Some("0.5")));
     assert_eq!(codes(&b), [0_u32; 0], "a route in shadow refuses nobody");

@@ -158,7 +158,7 @@ rules! {
     }
     UnknownService "unknown-service" Error {
         "A rule names a service that farebox.yaml has neither a price nor free units for."
-        "Unless the price book in the database knows it, its calls are refused with 403, code 190205; under `on_unreachable: allow` they are booked at nothing."
+        "Its calls are refused with 403, code 190205, whatever the price book in the database knows; under `on_unreachable: allow` they are booked at nothing."
         "Correct the name, or add the service to billing.prices or billing.free_quotas."
     }
     IdentityFromClient "identity-from-client" Warning {

@@ -150,7 +150,23 @@ fn field_at(metadata: &Node, field: &str) -> Position {
 
 /// The signed word on who calls is for the sidecar alone.
 fn assertion(desk: &mut Desk<'_>, node: &Node, shown: &str) {
-    let Some(cluster) = node.path(&["route", "cluster"]) else { return };
+    if let Some(header) = node.path(&["route", "cluster_header"]) {
+        desk.find(
+            Rule::AssertionLeaves,
+            header.at,
+            format!("route {shown} has assert_identity and leads wherever a header says: whoever it leads to can act as the caller at the sidecar"),
+            "name the cluster of the sidecar's server.http, or remove assert_identity",
+        );
+    }
+    let weighted = node.path(&["route", "weighted_clusters"]);
+    let weighted = weighted.into_iter().flat_map(|all| all.list("clusters"));
+    let clusters = weighted.filter_map(|cluster| cluster.get("name"));
+    for cluster in node.path(&["route", "cluster"]).into_iter().chain(clusters) {
+        assertion_to(desk, cluster, shown);
+    }
+}
+
+fn assertion_to(desk: &mut Desk<'_>, cluster: &Node, shown: &str) {
     let name = cluster.text().unwrap_or_default();
     let Some(found) = desk.configuration.cluster(name) else { return };
     let port = desk.sidecar.map(|sidecar| u64::from(sidecar.public_port));

@@ -53,7 +53,7 @@ const ROUTER: &str = "                  - name: envoy.filters.http.router\n";
 /// that is named.
 type Mistake = (Rule, &'static str, &'static str, &'static str);
 
-const MISTAKES: [Mistake; 34] = [
+const MISTAKES: [Mistake; 36] = [
     (
         Rule::FilterTwice,
         ROUTER,
@@ -141,6 +141,18 @@ const MISTAKES: [Mistake; 34] = [
         "{ cluster: farebox_public, timeout",
         "{ cluster: upstream, timeout",
         "cluster: upstream, timeout: 15s",
+    ),
+    (
+        Rule::AssertionLeaves,
+        "{ cluster: farebox_public, timeout",
+        "{ cluster_header: x-to, timeout",
+        "cluster_header: x-to",
+    ),
+    (
+        Rule::AssertionLeaves,
+        "{ cluster: farebox_public, timeout",
+        "{ weighted_clusters: { clusters: [{ name: upstream, weight: 1 }] }, timeout",
+        "weighted_clusters",
     ),
     (
         Rule::FareboxHeaders,
