@@ -92,8 +92,8 @@ pub use self::account::{
 };
 pub use self::cache::{HintResult, LockResult, hint, lock_acquire};
 pub use self::charging::{
-    CheckResult, ServiceLabel, Services, charged, deduct_batch, deduct_duration, deduct_queue,
-    quota_check, refused,
+    CheckResult, ServiceLabel, Services, charge_refunded, charged, deduct_batch, deduct_duration,
+    deduct_queue, quota_check, refused,
 };
 pub use self::invariant::{
     invariant_checked, invariant_checked_at, invariant_unchecked, invariant_violations,
@@ -212,7 +212,8 @@ fn all_histograms() -> impl Iterator<Item = &'static Histogram> {
 
 /// Counters of this library are whole numbers, and amounts are not: they are summed in a gauge that only grows, and shown
 /// as the counter they are.
-const AMOUNTS: [Counter; 3] = [recharge::AMOUNT, charging::AMOUNT, lease::AMOUNT];
+const AMOUNTS: [Counter; 4] =
+    [recharge::AMOUNT, charging::AMOUNT, charging::REFUNDED, lease::AMOUNT];
 
 fn as_counter(text: &str) -> String {
     AMOUNTS.iter().fold(text.to_owned(), |text, (name, _)| {

@@ -19,6 +19,8 @@ const CHECK_DURATION: &str = "billing_quota_check_duration_seconds";
 const DEDUCT: &str = "billing_deduct_quota_total";
 const DEDUCT_AMOUNT: &str = "billing_deduct_quota_amount_total";
 const DEDUCT_DURATION: &str = "billing_deduct_quota_duration_seconds";
+const REFUND_AMOUNT: &str = "billing_charge_refund_amount_total";
+const REFUND_UNITS: &str = "billing_charge_refund_units_total";
 const UNITS: &str = "billing_charged_units_total";
 const REFUSED: &str = "billing_refused_total";
 const BATCH_SIZE: &str = "billing_deduct_batch_size";
@@ -31,12 +33,18 @@ pub(super) const COUNTERS: &[Counter] = &[
         "Charges that were written, by what paid for them: one per deduct, one per gateway, lease and message that reported usage.",
     ),
     (UNITS, "Units that were charged, free ones and those that money paid for."),
+    (REFUND_UNITS, "Units of charges that went back, undone calls of strict routes included."),
     (REFUSED, "Deducts, and requests of gateways for units, that were refused, by error number."),
 ];
 
 pub(super) const AMOUNT: Counter = (
     DEDUCT_AMOUNT,
-    "Money that charges took, in units of billing.currency: the revenue. What is owed is not in it, and refunds are counted apart. For graphs, not for books.",
+    "Money that charges took, in units of billing.currency: the revenue. What is owed is not in it, and refunds are billing_charge_refund_amount_total. For graphs, not for books.",
+);
+
+pub(super) const REFUNDED: Counter = (
+    REFUND_AMOUNT,
+    "Money of charges that went back, in units of billing.currency; the revenue less this is what was earned. For graphs, not for books.",
 );
 
 pub(super) const HISTOGRAMS: &[Histogram] = &[
@@ -112,8 +120,11 @@ impl ServiceLabel {
             let _ = gauge!(DEDUCT_AMOUNT, "service" => self.get(), "type" => paid_by);
         }
         for paid_by in [PaidBy::Free, PaidBy::Balance] {
-            let _ = counter!(UNITS, "service" => self.get(), "paid_by" => paid_by.as_str());
+            let paid_by = paid_by.as_str();
+            let _ = counter!(UNITS, "service" => self.get(), "paid_by" => paid_by);
+            let _ = counter!(REFUND_UNITS, "service" => self.get(), "paid_by" => paid_by);
         }
+        let _ = gauge!(REFUND_AMOUNT, "service" => self.get());
         let _ = histogram!(CHECK_DURATION, "service" => self.get());
         let _ = histogram!(DEDUCT_DURATION, "service" => self.get());
     }
@@ -140,6 +151,15 @@ pub fn charged(
     }
     if taken != Nanos::ZERO {
         balance_updated(BalanceUpdate::Deduct, records);
+    }
+}
+
+/// Charges of one service went back.
+pub fn charge_refunded(service: &ServiceLabel, split: Split, amount: Nanos) {
+    gauge!(REFUND_AMOUNT, "service" => service.get()).increment(units(amount));
+    for (paid_by, units) in [(PaidBy::Free, split.free), (PaidBy::Balance, split.paid)] {
+        let paid_by = paid_by.as_str();
+        counter!(REFUND_UNITS, "service" => service.get(), "paid_by" => paid_by).increment(units);
     }
 }
 

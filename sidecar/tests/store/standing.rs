@@ -5,7 +5,7 @@ use farebox_sidecar::app::{App, LowThresholds, Settings};
 use farebox_sidecar::metrics;
 use farebox_sidecar::store::Store;
 
-use crate::calls::deduct;
+use crate::calls::{deduct, undo};
 use crate::fixture::{Fixture, key, nanos, settings, used, want};
 
 fn shown(series: &str) -> f64 {
@@ -38,11 +38,20 @@ async fn revenue_is_the_money_that_was_taken_however_the_call_came() {
     assert_eq!((units("free"), units("balance")), (2.0, 4.0));
     assert_eq!(shown(r#"billing_deduct_quota_total{service="sold",type="balance"}"#), 2.0);
     assert_eq!(farebox.money("u").await, "0 0 0");
+    // What goes back is counted apart.
+    farebox.told(undo("d", "u")).await;
+    assert_eq!(shown(r#"billing_charge_refund_amount_total{service="sold"}"#), 1.0);
+    let back = r#"billing_charge_refund_units_total{service="sold",paid_by="balance"}"#;
+    assert_eq!(
+        (shown(back), amount("balance"), farebox.money("u").await.as_str()),
+        (2.0, 1.5, "1 0 0")
+    );
+    farebox.told(deduct("e", "u", "sold", 2)).await;
     // Usage without a lease finds no money: it is charged and owed, and no revenue.
     let line = JournalReport { line: 1, key: key("u", "sold"), used: 3 };
     edge.send(vec![], vec![], vec![line]).await;
     assert_eq!(farebox.money("u").await, "0 0 1.5");
-    assert_eq!((amount("balance"), units("balance")), (1.5, 7.0));
+    assert_eq!((amount("balance"), units("balance")), (2.5, 9.0));
 }
 
 /// No other test asks for these.

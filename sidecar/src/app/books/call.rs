@@ -253,6 +253,8 @@ impl Books {
                 .checked_sub(units.free)
                 .ok_or_else(|| out_of_range("used units", &account))?;
         }
+        // What a package's record counts are packages.
+        self.tally.refund(&service, if is_package { Split::NONE } else { units }, amount);
         let id = new_id();
         if amount != Nanos::ZERO {
             let entry = Entry::charge_refund(service.as_str(), amount)

@@ -24,6 +24,7 @@ struct Charged {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::app) struct Tally {
     charged: BTreeMap<(ServiceName, &'static str), Charged>,
+    refunded: BTreeMap<ServiceName, (Split, Nanos)>,
     /// The most that was lost with leases that were taken back: what they held.
     lost_units: u64,
     lost_amount: Nanos,
@@ -44,6 +45,13 @@ impl Tally {
         charged.taken = charged.taken.checked_add(taken).unwrap_or(charged.taken);
     }
 
+    /// Units and money of a charge go back.
+    pub(super) fn refund(&mut self, service: &ServiceName, units: Split, amount: Nanos) {
+        let (all, sum) = self.refunded.entry(service.clone()).or_default();
+        *all = all.plus(units);
+        *sum = sum.checked_add(amount).unwrap_or(*sum);
+    }
+
     pub(super) fn lose(&mut self, units: u64, amount: Nanos) {
         self.lost_units = self.lost_units.saturating_add(units);
         self.lost_amount = self.lost_amount.checked_add(amount).unwrap_or(self.lost_amount);
@@ -52,6 +60,9 @@ impl Tally {
     /// Counts it.
     pub(in crate::app) fn count(self, app: &App) {
         metrics::lease_lost(app.settings.on_lost, self.lost_units, self.lost_amount);
+        for (service, (units, amount)) in self.refunded {
+            metrics::charge_refunded(&app.services.label(&service), units, amount);
+        }
         for ((service, paid_by), Charged { records, units, taken }) in self.charged {
             let service = app.services.label(&service);
             metrics::charged(&service, paid_by, records, units, taken);
