@@ -191,7 +191,7 @@ const INTRODUCTION: &str = "# Error numbers
 
 <!-- Made by `farebox errors --markdown`; change `sidecar/src/errors/pages.rs` or `sidecar/core/src/code.rs`. -->
 
-Every refusal of gateway and sidecar is `application/problem+json` (RFC 9457): `type` (`urn:farebox:error:NUMBER`), `title`, `status`, `detail` with the values of this time and how to go on, `code` (the number), and `field` where one field is at fault. `title` and `detail` are Chinese or English, by `Accept-Language`; Chinese without it. gRPC callers get the gRPC status, with the detail as its message.
+Every refusal of gateway and sidecar is `application/problem+json` (RFC 9457): `type` (`urn:farebox:error:NUMBER`), `title`, `status`, `detail` with the values of this time and how to go on, `code` (the number), and `field` where one field is at fault. `title` is Chinese or English, by `Accept-Language`; Chinese without it, and so is `detail` where a call is refused at the gateway, by check or by deduct; the details of other answers are English. gRPC callers get the gRPC status, with the detail as its message.
 Numbers are `SSMMEE`: 19 is billing, 10 what all services share. Numbers of billing-service keep their meaning.
 
 | number | HTTP | English | 中文 |
