@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::table::{Column, table};
 use super::{OutputArgs, print, print_json};
 use crate::app::{App, AuditFilter, AuditPage};
+use crate::config::price_file;
 
 #[derive(Debug, Args)]
 pub(super) struct AuditArgs {
@@ -18,7 +19,7 @@ pub(super) struct AuditArgs {
     #[arg(long)]
     by: Option<String>,
     /// Only what was done at this moment or later, such as 2026-01-31T00:00:00Z.
-    #[arg(long)]
+    #[arg(long, value_parser = price_file::moment)]
     since: Option<DateTime<Utc>>,
     /// How many at most, 1 to 200.
     #[arg(long)]

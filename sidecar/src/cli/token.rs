@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::table::{Column, facts, table};
 use super::{OutputArgs, print, print_json};
 use crate::app::{App, MadeToken, NewToken, Role, TokenFilter, TokenPage, TokenView};
+use crate::config::price_file;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -20,7 +21,7 @@ pub(super) enum TokenCommand {
         #[arg(long)]
         role: Role,
         /// From when on it lets nobody in, such as 2027-01-31T00:00:00Z; never when it is not said.
-        #[arg(long, value_name = "MOMENT")]
+        #[arg(long, value_name = "MOMENT", value_parser = price_file::moment)]
         expires: Option<chrono::DateTime<chrono::Utc>>,
         /// Why, for the audit log.
         #[arg(long, default_value = "no reason given")]

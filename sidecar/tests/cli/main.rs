@@ -259,6 +259,20 @@ fn a_command_line_that_cannot_be_read_is_exit_code_64() {
 }
 
 #[test]
+fn a_moment_that_is_none_is_told_how_to_write_it() {
+    for words in [
+        &["audit", "--since", "yesterday"][..],
+        &["token", "create", "--name", "ann", "--role", "viewer", "--expires", "tomorrow"],
+        &["prices", "show", "--at", "noon"],
+    ] {
+        let run = Desk::with(GOOD).run(words, &[TOKEN]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(64), ""));
+        let remedy = "write it with its time zone, such as 2027-01-01T00:00:00+08:00";
+        assert!(run.stderr.contains(remedy), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn help_and_version_are_answers() {
     for words in [&["--help"], &["--version"]] {
         let run = Desk::with(GOOD).run(words, &[]);
