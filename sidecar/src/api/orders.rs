@@ -37,7 +37,7 @@ pub(super) async fn answer<T: Serialize>(
     match tokio::time::timeout(timeout, orders).await {
         Ok(Ok(orders)) => reply::value(StatusCode::OK, &orders, language),
         Ok(Err(err)) => failed(language, &err),
-        Err(_) => reply::come_again(language, Code::Unavailable, "not done in time; ask again"),
+        Err(_) => reply::late(language),
     }
 }
 

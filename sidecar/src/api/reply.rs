@@ -77,6 +77,11 @@ pub(super) fn come_again(language: Language, code: Code, detail: &str) -> Respon
     response
 }
 
+/// What was asked for took longer than it may.
+pub(super) fn late(language: Language) -> Response {
+    come_again(language, Code::Unavailable, "not done in time; ask again")
+}
+
 /// A refusal of whoever shows no token, or a wrong one.
 pub(super) fn unauthorized(language: Language, remedy: &str) -> Response {
     let mut response = problem(language, Problem::new(Code::TokenInvalid, language, remedy));
@@ -95,9 +100,7 @@ pub(super) fn sync_failed(language: Language, err: &SyncError) -> Response {
             Problem::new(Code::InvalidArgument, language, invalid.to_string())
                 .with_field(invalid.field.as_str()),
         ),
-        SyncError::Abandoned => {
-            come_again(language, Code::Unavailable, "not done in time; ask again")
-        }
+        SyncError::Abandoned => late(language),
         SyncError::Store(store) => store_failed(language, store),
     }
 }

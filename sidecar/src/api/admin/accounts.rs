@@ -55,7 +55,7 @@ async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response 
         Ok(Ok(page)) => reply::value(StatusCode::OK, &page, language),
         Ok(Err(AccountsError::Store(err))) => reply::store_failed(language, &err),
         Ok(Err(AccountsError::Page(err))) => reply::no_such_page(language, err),
-        Err(_) => late(language),
+        Err(_) => reply::late(language),
     }
 }
 
@@ -87,7 +87,7 @@ async fn show(State(app): State<App>, Path(account): Path<String>, headers: Head
             problem(language, Problem::new(Code::NotFound, language, detail))
         }
         Ok(Err(err)) => reply::store_failed(language, &err),
-        Err(_) => late(language),
+        Err(_) => reply::late(language),
     }
 }
 
@@ -120,7 +120,7 @@ async fn find(State(app): State<App>, request: Request) -> Response {
     let answer = accounts::answer(&app, names, "accounts", language, |standing| standing);
     match tokio::time::timeout(TIMEOUT, answer).await {
         Ok(response) => response,
-        Err(_) => late(language),
+        Err(_) => reply::late(language),
     }
 }
 
@@ -217,8 +217,4 @@ pub(super) fn named(text: &str, language: Language) -> Result<AccountId, Box<Res
 pub(super) fn invalid(language: Language, field: &str, detail: &str) -> Response {
     let plain = Problem::new(Code::InvalidArgument, language, detail.to_owned());
     problem(language, plain.with_field(field))
-}
-
-fn late(language: Language) -> Response {
-    reply::come_again(language, Code::Unavailable, "not done in time; ask again")
 }

@@ -88,7 +88,7 @@ async fn answer<T: Serialize>(
         Ok(Err(err @ AnomaliesError::Unknown { .. })) => {
             problem(language, Problem::new(Code::NotFound, language, err.to_string()))
         }
-        Err(_) => reply::come_again(language, Code::Unavailable, "not done in time; ask again"),
+        Err(_) => reply::late(language),
     }
 }
 

@@ -37,7 +37,7 @@ async fn audit(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response
     match tokio::time::timeout(TIMEOUT, app.audit(&filter)).await {
         Ok(Ok(page)) => reply::value(StatusCode::OK, &page, language),
         Ok(Err(err)) => failed(language, &err),
-        Err(_) => reply::come_again(language, Code::Unavailable, "not done in time; ask again"),
+        Err(_) => reply::late(language),
     }
 }
 

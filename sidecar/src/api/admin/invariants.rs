@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use farebox_core::code::Code;
 use serde::Serialize;
 use utoipa_axum::routes;
 
@@ -33,6 +32,6 @@ async fn invariants(State(app): State<App>, headers: HeaderMap) -> Response {
     match tokio::time::timeout(TIMEOUT, app.invariant_status()).await {
         Ok(Ok(invariants)) => reply::value(StatusCode::OK, &Invariants { invariants }, language),
         Ok(Err(err)) => reply::store_failed(language, &err),
-        Err(_) => reply::come_again(language, Code::Unavailable, "not done in time; ask again"),
+        Err(_) => reply::late(language),
     }
 }

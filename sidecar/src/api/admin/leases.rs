@@ -47,7 +47,7 @@ async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response 
     match tokio::time::timeout(TIMEOUT, app.leases(&filter)).await {
         Ok(Ok(page)) => reply::value(StatusCode::OK, &page, language),
         Ok(Err(err)) => gateways::failed(language, &err),
-        Err(_) => reply::come_again(language, Code::Unavailable, "not done in time; ask again"),
+        Err(_) => reply::late(language),
     }
 }
 

@@ -49,7 +49,7 @@ async fn list(State(app): State<App>, headers: HeaderMap) -> Response {
     match tokio::time::timeout(TIMEOUT, app.prices()).await {
         Ok(Ok(prices)) => reply::value(StatusCode::OK, &Prices { prices }, language),
         Ok(Err(err)) => reply::store_failed(language, &err),
-        Err(_) => reply::come_again(language, Code::Unavailable, "not done in time; ask again"),
+        Err(_) => reply::late(language),
     }
 }
 

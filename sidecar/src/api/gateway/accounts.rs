@@ -43,7 +43,7 @@ pub(super) async fn find(State(gateways): State<Gateways>, request: Request) -> 
     let timeout = gateways.timeout;
     match tokio::time::timeout(timeout, answer(gateways, request, slots, language)).await {
         Ok(response) => response,
-        Err(_) => reply::come_again(language, Code::Unavailable, "not done in time; ask again"),
+        Err(_) => reply::late(language),
     }
 }
 

@@ -175,7 +175,7 @@ pub(super) async fn statement(
     Ok(match tokio::time::timeout(public.timeout, statement).await {
         Ok(Ok(statement)) if is_csv => csv(&statement),
         Ok(told) => told_or_failed(language, told),
-        Err(_) => late(language),
+        Err(_) => reply::late(language),
     })
 }
 
@@ -234,7 +234,7 @@ pub(super) async fn quote(
             problem(language, Problem::new(Code::UnknownService, language, err.to_string()))
         }
         Ok(Err(CallError::Store(store))) => reply::store_failed(language, &store),
-        Ok(Err(_)) | Err(_) => late(language),
+        Ok(Err(_)) | Err(_) => reply::late(language),
     })
 }
 
@@ -257,12 +257,8 @@ async fn shown<T: Serialize>(
 ) -> Response {
     match tokio::time::timeout(public.timeout, view).await {
         Ok(told) => told_or_failed(language, told),
-        Err(_) => late(language),
+        Err(_) => reply::late(language),
     }
-}
-
-fn late(language: Language) -> Response {
-    reply::come_again(language, Code::Unavailable, "not done in time; ask again")
 }
 
 fn told_or_failed<T: Serialize>(language: Language, told: Result<T, ViewError>) -> Response {
